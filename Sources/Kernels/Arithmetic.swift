@@ -1,0 +1,72 @@
+// The type that sums are formed in: Float, or Double where Float cannot hold them.
+
+import NormKitFloor
+
+protocol Arithmetic: SIMDScalar, BinaryFloatingPoint {
+  static func fma(_ a: SIMD16<Self>, _ b: SIMD16<Self>, _ c: SIMD16<Self>) -> SIMD16<Self>
+  static func magnitude(_ v: SIMD16<Self>) -> SIMD16<Self>
+  /// Lane by lane the larger of two magnitudes; NaN wins.
+  static func larger(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
+  static func sum(_ v: SIMD16<Self>) -> Self
+  static func widen(_ v: SIMD16<Self>) -> SIMD16<Double>
+  static func narrow(_ v: SIMD16<Double>) -> SIMD16<Self>
+  /// The first `count` lanes of `v`, then lanes of `fill`.
+  static func fill(_ v: SIMD16<Self>, _ count: Int, _ fill: SIMD16<Self>) -> SIMD16<Self>
+  static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Self>
+  static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Self>)
+  static func narrow(_ value: Double) -> Self
+  static func widen(_ value: Self) -> Double
+
+  /// Mean squares below this may have lost digits to underflow, so that sums have to be formed in Double.
+  static var leastMeanSquare: Double { get }
+  /// Factors outside of this range cannot be applied in this type without overflow.
+  static var factors: ClosedRange<Double> { get }
+}
+
+extension Float: Arithmetic {
+  @inline(__always) static func fma(_ a: SIMD16<Float>, _ b: SIMD16<Float>, _ c: SIMD16<Float>) -> SIMD16<Float> {
+    nk_fma_f32(a, b, c)
+  }
+  @inline(__always) static func magnitude(_ v: SIMD16<Float>) -> SIMD16<Float> { nk_abs_f32(v) }
+  @inline(__always) static func larger(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_max_f32(a, b) }
+  @inline(__always) static func sum(_ v: SIMD16<Float>) -> Float { nk_sum_f32(v) }
+  @inline(__always) static func widen(_ v: SIMD16<Float>) -> SIMD16<Double> { nk_widen(v) }
+  @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Float> { nk_narrow(v) }
+  @inline(__always) static func fill(_ v: SIMD16<Float>, _ count: Int, _ fill: SIMD16<Float>) -> SIMD16<Float> {
+    nk_fill_f32(v, Int64(count), fill)
+  }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Float> {
+    nk_load_f32(p + index &* 4)
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Float>) {
+    nk_store_f32(p + index &* 4, v)
+  }
+  @inline(__always) static func narrow(_ value: Double) -> Float { Float(value) }
+  @inline(__always) static func widen(_ value: Float) -> Double { Double(value) }
+  @inline(__always) static var leastMeanSquare: Double { 0x1p-96 }
+  @inline(__always) static var factors: ClosedRange<Double> { 0x1p-100...0x1p100 }
+}
+
+extension Double: Arithmetic {
+  @inline(__always) static func fma(_ a: SIMD16<Double>, _ b: SIMD16<Double>, _ c: SIMD16<Double>) -> SIMD16<Double> {
+    nk_fma_f64(a, b, c)
+  }
+  @inline(__always) static func magnitude(_ v: SIMD16<Double>) -> SIMD16<Double> { nk_abs_f64(v) }
+  @inline(__always) static func larger(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_max_f64(a, b) }
+  @inline(__always) static func sum(_ v: SIMD16<Double>) -> Double { nk_sum_f64(v) }
+  @inline(__always) static func widen(_ v: SIMD16<Double>) -> SIMD16<Double> { v }
+  @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Double> { v }
+  @inline(__always) static func fill(_ v: SIMD16<Double>, _ count: Int, _ fill: SIMD16<Double>) -> SIMD16<Double> {
+    nk_fill_f64(v, Int64(count), fill)
+  }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Double> {
+    nk_load_f64(p + index &* 8)
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Double>) {
+    nk_store_f64(p + index &* 8, v)
+  }
+  @inline(__always) static func narrow(_ value: Double) -> Double { value }
+  @inline(__always) static func widen(_ value: Double) -> Double { value }
+  @inline(__always) static var leastMeanSquare: Double { 0 }
+  @inline(__always) static var factors: ClosedRange<Double> { 0...Double.infinity }
+}

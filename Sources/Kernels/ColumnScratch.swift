@@ -1,0 +1,39 @@
+// Working memory for one block of columns: an entry per lane, eight bytes each.
+
+import NormKitFloor
+
+struct ColumnScratch {
+  let base: UnsafeMutableRawPointer
+
+  @inline(__always)
+  private func array<T>(_ index: Int, _: T.Type) -> UnsafeMutablePointer<T> {
+    (base + index &* (Int(NK_BLOCK_LANES) &* 8)).assumingMemoryBound(to: T.self)
+  }
+
+  /// Sums of the pieces so far, and of the piece at hand.
+  @inline(__always) var first: UnsafeMutablePointer<Double> { array(0, Double.self) }
+  @inline(__always) var second: UnsafeMutablePointer<Double> { array(1, Double.self) }
+  @inline(__always) var pieceFirst: UnsafeMutablePointer<Double> { array(2, Double.self) }
+  @inline(__always) var pieceSecond: UnsafeMutablePointer<Double> { array(3, Double.self) }
+
+  /// What elements are shifted by before they are summed, in the type of computation.
+  @inline(__always) func shift<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(4, A.self) }
+
+  /// y = (x - mean) * scale + shift, in the type of computation.
+  @inline(__always) func coefficients<A: Arithmetic>(_: A.Type) -> Coefficients<A> {
+    Coefficients(mean: array(5, A.self), scale: array(6, A.self), offset: array(7, A.self))
+  }
+  /// The same in Double, for lanes whose factor the type of computation cannot apply; `wide` marks them with 1.
+  @inline(__always) var wideCoefficients: Coefficients<Double> {
+    Coefficients(mean: array(8, Double.self), scale: array(9, Double.self), offset: array(10, Double.self))
+  }
+  @inline(__always) var wide: UnsafeMutablePointer<Float> { array(11, Float.self) }
+
+  /// What standardizes each set of the block, and whether it is known yet.
+  @inline(__always) var standards: UnsafeMutablePointer<nk_standard> { array(12, nk_standard.self) }
+  @inline(__always) var isFinished: UnsafeMutablePointer<Bool> { array(15, Bool.self) }
+
+  struct Coefficients<A: Arithmetic> {
+    let mean, scale, offset: UnsafeMutablePointer<A>
+  }
+}

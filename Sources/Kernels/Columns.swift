@@ -1,0 +1,135 @@
+// Jobs whose sets are columns: a block of neighbouring lanes at a time, reduced downwards.
+
+import NormKitFloor
+
+extension nk_job {
+  @inline(__always)
+  func columns<E: Element, P: Element, R: Reduction>(
+    _: E.Type, _: P.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
+  ) {
+    let scratch = ColumnScratch(base: memory)
+    let perLane = Int(lanes) &* Int(run)
+    var task = begin
+    while task < end {
+      let whole = phase == NK_WHOLE || phase == NK_FINISH
+      let unit = whole ? task : task / Int(pieces), piece = whole ? 0 : task &- unit &* Int(pieces)
+      let outer = unit / Int(blocks)
+      let lane = (unit &- outer &* Int(blocks)) &* Int(block)
+      let width = min(Int(block), perLane &- lane)
+      let start = kept.offset(outer)
+      let x = self.x! + (start.x &+ lane) &* E.size
+      let y = self.y.map { $0 + (start.y &+ lane) &* E.size }
+      let firstSet = outer &* Int(lanes) &+ lane / Int(run), sets = width / Int(run)
+      switch phase {
+      case NK_SUMS:
+        if R.isCentred { sampleColumns(E.self, x, width, scratch) }
+        columnPieceSums(E.self, R.self, x, width, piece, scratch, as: E.Natural.self)
+        let output = sums + task &* Int(block)
+        var j = 0
+        while j < width {
+          output[j] = nk_sums(first: scratch.pieceFirst[j], second: scratch.pieceSecond[j])
+          j &+= 1
+        }
+      case NK_FINISH:
+        let summed = sums + unit &* Int(pieces) &* Int(block)
+        standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, summed)
+        (standards + firstSet).update(from: scratch.standards, count: sets)
+      case NK_APPLY:
+        scratch.standards.update(from: standards + firstSet, count: sets)
+        let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
+        if let y { applyColumns(E.self, P.self, x, y, outer, lane, width, row, end, scratch) }
+      default:
+        standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, nil)
+        if let y { applyColumns(E.self, P.self, x, y, outer, lane, width, 0, Int(reduced.extent), scratch) }
+      }
+      task &+= 1
+    }
+  }
+
+  /// What standardizes the sets of a block, into the scratch memory. `summed`: sums of its pieces, if they were
+  /// formed elsewhere.
+  @inline(__always)
+  private func standardsOfColumns<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ firstSet: Int, _ width: Int, _ scratch: ColumnScratch,
+    _ summed: UnsafePointer<nk_sums>?
+  ) {
+    typealias N = E.Natural
+    let sets = width / Int(run)
+    if Int(statistic) == NK_GIVEN {
+      var m = 0
+      while m < sets {
+        scratch.standards[m] = given(firstSet &+ m, as: N.self)
+        m &+= 1
+      }
+      return
+    }
+    if R.isCentred { sampleColumns(E.self, x, width, scratch) }
+    blockSums(E.self, R.self, x, width, scratch, summed, as: N.self)
+    var m = 0
+    while m < sets {
+      scratch.isFinished[m] = false
+      m &+= 1
+    }
+    if finishSets(E.self, R.self, firstSet, sets, scratch, as: N.self, last: false) { return }
+    // Some sets overflow, underflow or cancel: sum again in Double, from the means just found. The others keep
+    // what they have, so that no set depends on its neighbours.
+    blockSums(E.self, R.self, x, width, scratch, nil, as: Double.self)
+    if finishSets(E.self, R.self, firstSet, sets, scratch, as: Double.self, last: false) { return }
+    blockSums(E.self, R.self, x, width, scratch, nil, as: Double.self)
+    _ = finishSets(E.self, R.self, firstSet, sets, scratch, as: Double.self, last: true)
+  }
+
+  @inline(never)
+  private func blockSums<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch,
+    _ summed: UnsafePointer<nk_sums>?, as: A.Type
+  ) {
+    clear(scratch.first, width)
+    clear(scratch.second, width)
+    var piece = 0
+    while piece < Int(pieces) {
+      if summed == nil { columnPieceSums(E.self, R.self, x, width, piece, scratch, as: A.self) }
+      joinPiece(R.self, scratch, width, summed.map { $0 + piece &* Int(block) })
+      piece &+= 1
+    }
+  }
+
+  /// Finishes the sets whose sums, formed in `A`, are reliable, or all that are left if this is the last attempt.
+  /// For the others, sets shifts in Double for the next attempt. Returns whether all are finished.
+  @inline(never)
+  private func finishSets<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ firstSet: Int, _ sets: Int, _ scratch: ColumnScratch, as: A.Type, last: Bool
+  ) -> Bool {
+    let run = Int(run), count = Double(setSize)
+    var allFinished = true
+    // From the last set to the first: a shift in Double may lie over a shift in Float of a lower lane only.
+    var m = sets
+    while m > 0 {
+      m &-= 1
+      if scratch.isFinished[m] { continue }
+      let lane = m &* run
+      var sums = nk_sums(first: scratch.first[lane], second: scratch.second[lane])
+      var r = 1
+      while r < run {
+        sums.first = R.join(sums.first, scratch.first[lane &+ r])
+        sums.second = sums.second + scratch.second[lane &+ r]
+        r &+= 1
+      }
+      let shift = R.isCentred ? A.widen(scratch.shift(A.self)[lane]) : 0
+      if last || R.isReliable(sums, count, in: A.self) {
+        scratch.standards[m] = finish(firstSet &+ m, sums, shift: shift, as: E.Natural.self)
+        scratch.isFinished[m] = true
+        continue
+      }
+      allFinished = false
+      guard R.isCentred else { continue }
+      let estimate = shift + sums.first / count
+      r = 0
+      while r < run {
+        scratch.shift(Double.self)[lane &+ r] = estimate.isFinite ? estimate : 0
+        r &+= 1
+      }
+    }
+    return allFinished
+  }
+}

@@ -1,0 +1,96 @@
+// How an element is stored. A new dtype is a new type here, and a case in Entry.swift.
+
+import NormKitFloor
+
+protocol Element {
+  /// The type that its sums are formed in, and that its statistics have.
+  associatedtype Natural: Arithmetic
+  static var size: Int { get }
+  static func load(_ p: UnsafeRawPointer) -> SIMD16<Natural>
+  static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Natural>)
+  /// The first `count` lanes, 0 < count < 16; the others are 0. Reads no byte of them.
+  static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Natural>
+  /// Writes the first `count` lanes, 0 < count < 16, and no byte of the others.
+  static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
+}
+
+extension Element {
+  /// Sixteen elements from `index` on, as the type `A` of a computation.
+  @inline(__always)
+  static func load<A: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: A.Type) -> SIMD16<A> {
+    A.narrow(Natural.widen(load(p + index &* size)))
+  }
+
+  @inline(__always)
+  static func load<A: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, count: Int, as: A.Type) -> SIMD16<A> {
+    A.narrow(Natural.widen(load(p + index &* size, count: count)))
+  }
+
+  @inline(__always)
+  static func store<A: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<A>) {
+    store(p + index &* size, Natural.narrow(A.widen(v)))
+  }
+
+  @inline(__always)
+  static func store<A: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, count: Int, _ v: SIMD16<A>) {
+    store(p + index &* size, count: count, Natural.narrow(A.widen(v)))
+  }
+
+  /// One element.
+  @inline(__always)
+  static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    Natural.widen(load(p + index &* size, count: 1)[0])
+  }
+}
+
+enum F32: Element {
+  typealias Natural = Float
+  @inline(__always) static var size: Int { 4 }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_f32(p) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_f32(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
+    nk_load_part_f32(p, Int64(count))
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
+    nk_store_part_f32(p, Int64(count), v)
+  }
+}
+
+enum F64: Element {
+  typealias Natural = Double
+  @inline(__always) static var size: Int { 8 }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Double> { nk_load_f64(p) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { nk_store_f64(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Double> {
+    nk_load_part_f64(p, Int64(count))
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Double>) {
+    nk_store_part_f64(p, Int64(count), v)
+  }
+}
+
+enum F16: Element {
+  typealias Natural = Float
+  @inline(__always) static var size: Int { 2 }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_f16(p) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_f16(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
+    nk_load_part_f16(p, Int64(count))
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
+    nk_store_part_f16(p, Int64(count), v)
+  }
+}
+
+enum BF16: Element {
+  typealias Natural = Float
+  @inline(__always) static var size: Int { 2 }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_bf16(p) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_bf16(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
+    nk_load_part_bf16(p, Int64(count))
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
+    nk_store_part_bf16(p, Int64(count), v)
+  }
+}

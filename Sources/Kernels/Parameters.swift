@@ -1,0 +1,61 @@
+// gamma and beta: how a parameter meets the lanes.
+
+import NormKitFloor
+
+extension nk_job {
+  /// gamma of parameter `index`, or 1.
+  @inline(__always)
+  func gammaValue<P: Element>(_: P.Type, _ index: Int) -> Double {
+    guard let gamma else { return 1 }
+    return one_plus_gamma != 0 ? 1 + P.value(gamma, index) : P.value(gamma, index)
+  }
+
+  /// beta of parameter `index`, or 0.
+  @inline(__always)
+  func betaValue<P: Element>(_: P.Type, _ index: Int) -> Double {
+    guard let beta else { return 0 }
+    return P.value(beta, index)
+  }
+}
+
+/// Scale and shift of lanes that have a parameter each: `load` fetches the lanes' parameters from memory, whole
+/// vectors or the part of one.
+protocol LaneParameters {
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A>
+}
+
+struct Scale: LaneParameters {
+  let gamma: UnsafeRawPointer
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    z * load(gamma)
+  }
+}
+
+struct Shift: LaneParameters {
+  let beta: UnsafeRawPointer
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    z + load(beta)
+  }
+}
+
+struct ScaleShift: LaneParameters {
+  let gamma, beta: UnsafeRawPointer
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    A.fma(z, load(gamma), load(beta))
+  }
+}
+
+/// Multiplies by 1 + gamma; beta may be absent.
+struct OnePlusScale: LaneParameters {
+  let gamma: UnsafeRawPointer
+  let beta: UnsafeRawPointer?
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    let scale = load(gamma) + SIMD16<A>(repeating: 1)
+    guard let beta else { return z * scale }
+    return A.fma(z, scale, load(beta))
+  }
+}

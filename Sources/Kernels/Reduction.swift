@@ -1,0 +1,86 @@
+// What is summed over a set S. A reduction says how sixteen lanes enter the sums and how sums are joined.
+
+import NormKitFloor
+
+/// Sums in sixteen lanes of Double: chunks that were summed in the type of computation are joined here.
+struct LaneSums {
+  var first = SIMD16<Double>(repeating: 0)
+  var second = SIMD16<Double>(repeating: 0)
+}
+
+protocol Reduction {
+  /// Whether elements are shifted by a value near their mean before they are summed.
+  static var isCentred: Bool { get }
+  static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
+  static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A>
+  static func collapse(_ lanes: SIMD16<Double>) -> Double
+  static func join(_ a: Double, _ b: Double) -> Double
+  /// Whether sums formed in `A` have lost nothing to overflow, underflow or cancellation.
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool
+}
+
+extension Reduction {
+  @inline(__always) static var isCentred: Bool { false }
+  @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { a + b }
+  @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_sum_f64(lanes) }
+  @inline(__always) static func join(_ a: Double, _ b: Double) -> Double { a + b }
+  @inline(__always) static func join(_ a: nk_sums, _ b: nk_sums) -> nk_sums {
+    nk_sums(first: join(a.first, b.first), second: a.second + b.second)
+  }
+  @inline(__always) static func collapse(_ sums: LaneSums) -> nk_sums {
+    nk_sums(first: collapse(sums.first), second: nk_sum_f64(sums.second))
+  }
+}
+
+/// Sums of d and of d * d, where d = x - shift. They give mean and variance in one sweep; they cancel only if the
+/// shift was far from the mean, which shows afterwards.
+enum Moments: Reduction {
+  @inline(__always) static var isCentred: Bool { true }
+  @inline(__always)
+  static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
+    first += d
+    second = A.fma(d, d, second)
+  }
+  @inline(__always)
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
+    guard SquareSum.isReliable(sums, count, in: A.self) else { return false }
+    return !(sums.second > 4 * (sums.second - sums.first * (sums.first / count)))
+  }
+}
+
+/// Sum of x * x.
+enum SquareSum: Reduction {
+  @inline(__always)
+  static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
+    second = A.fma(d, d, second)
+  }
+  @inline(__always)
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
+    A.self == Double.self || (sums.second >= A.leastMeanSquare * count && sums.second < .infinity)
+  }
+}
+
+/// Sum of |x|.
+enum AbsoluteSum: Reduction {
+  @inline(__always)
+  static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
+    first += A.magnitude(d)
+  }
+  @inline(__always)
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
+    A.self == Double.self || sums.first < .infinity
+  }
+}
+
+/// Largest |x|.
+enum Maximum: Reduction {
+  @inline(__always)
+  static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
+    first = A.larger(first, A.magnitude(d))
+  }
+  @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { A.larger(a, b) }
+  @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_largest_f64(lanes) }
+  @inline(__always) static func join(_ a: Double, _ b: Double) -> Double { a.bitPattern > b.bitPattern ? a : b }
+  @inline(__always)
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool { true }
+}

@@ -1,0 +1,150 @@
+// Sums over runs of neighbouring elements.
+
+import NormKitFloor
+
+/// Elements that are summed in the type of computation before the sums are joined in Double.
+private let chunkLength = 4096
+
+/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions.
+@inline(__always)
+func addRun<E: Element, A: Arithmetic, R: Reduction>(
+  _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: A, to sums: inout LaneSums
+) {
+  let shifts = SIMD16<A>(repeating: shift)
+  var i = 0
+  while i < count {
+    let end = min(i &+ chunkLength, count)
+    var first0 = SIMD16<A>(repeating: 0), first1 = first0, first2 = first0, first3 = first0
+    var second0 = first0, second1 = first0, second2 = first0, second3 = first0
+    while i &+ 64 <= end {
+      let x0 = E.load(x, i, as: A.self), x1 = E.load(x, i &+ 16, as: A.self)
+      let x2 = E.load(x, i &+ 32, as: A.self), x3 = E.load(x, i &+ 48, as: A.self)
+      R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
+      R.add(R.isCentred ? x1 - shifts : x1, &first1, &second1)
+      R.add(R.isCentred ? x2 - shifts : x2, &first2, &second2)
+      R.add(R.isCentred ? x3 - shifts : x3, &first3, &second3)
+      i &+= 64
+    }
+    while i &+ 16 <= end {
+      let x0 = E.load(x, i, as: A.self)
+      R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
+      i &+= 16
+    }
+    if i < end {
+      let rest = end &- i
+      let loaded = E.load(x, i, count: rest, as: A.self)
+      let d = R.isCentred ? A.fill(loaded, rest, shifts) - shifts : loaded
+      R.add(d, &first1, &second1)
+      i = end
+    }
+    let first = R.join(R.join(first0, first1), R.join(first2, first3))
+    let second = (second0 + second1) + (second2 + second3)
+    sums.first = R.join(sums.first, A.widen(first))
+    sums.second += A.widen(second)
+  }
+}
+
+extension nk_job {
+  /// Sums of one piece of the set that starts at `x`.
+  @inline(__always)
+  func pieceSums<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ piece: Int, shift: A
+  ) -> nk_sums {
+    var sums = LaneSums()
+    forRuns(of: piece) { f, start, count in
+      addRun(E.self, R.self, x + (reduced.offset(f).x &+ start) &* E.size, count, shift: shift, to: &sums)
+    }
+    return R.collapse(sums)
+  }
+
+  /// Sums of the whole set that starts at `x`, its pieces joined in order.
+  @inline(__always)
+  func setSums<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, shift: A
+  ) -> nk_sums {
+    var sums = pieceSums(E.self, R.self, x, 0, shift: shift)
+    var piece = 1
+    while piece < Int(pieces) {
+      sums = R.join(sums, pieceSums(E.self, R.self, x, piece, shift: shift))
+      piece &+= 1
+    }
+    return sums
+  }
+
+  /// The runs of one piece: which reduced step, the first element in it, and how many elements.
+  @inline(__always)
+  func forRuns(of piece: Int, _ body: (_ f: Int, _ start: Int, _ count: Int) -> Void) {
+    let length = Int(piece_length)
+    if run_pieces > 1 {
+      let start = piece % Int(run_pieces) &* length
+      body(piece / Int(run_pieces), start, min(length, Int(run) &- start))
+    } else {
+      var f = piece &* length
+      let end = min(f &+ length, Int(reduced.extent))
+      while f < end {
+        body(f, 0, Int(run))
+        f &+= 1
+      }
+    }
+  }
+
+  /// A value near the mean of the set: the mean of four vectors spread over it. A power of two many elements are
+  /// added in pairs, so that a constant set gives its constant exactly.
+  @inline(__always)
+  func sample<E: Element, A: Arithmetic>(_: E.Type, _ x: UnsafeRawPointer, as: A.Type) -> A {
+    let v0 = sampleVector(E.self, x, 0, as: A.self), v1 = sampleVector(E.self, x, 1, as: A.self)
+    let v2 = sampleVector(E.self, x, 2, as: A.self), v3 = sampleVector(E.self, x, 3, as: A.self)
+    return A.sum((v0 + v1) + (v2 + v3)) * 0x1p-6
+  }
+
+  @inline(__always)
+  private func sampleVector<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ i: Int, as: A.Type
+  ) -> SIMD16<A> {
+    let f = (Int(reduced.extent) &- 1) &* i / 3
+    let length = Int(run)
+    let start = x + reduced.offset(f).x &* E.size
+    if length >= 16 { return E.load(start, (length &- 16) &* i / 3, as: A.self) }
+    let part = E.load(start, 0, count: length, as: A.self)
+    return A.fill(part, length, SIMD16<A>(repeating: part[0]))
+  }
+
+  /// What standardizes the set `s` that starts at `x`. `sums`, if its pieces were summed elsewhere.
+  @inline(never)
+  func standardOfRuns<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, _ summed: UnsafePointer<nk_sums>?
+  ) -> nk_standard {
+    typealias N = E.Natural
+    let count = Double(setSize)
+    let shift: N = R.isCentred ? sample(E.self, x, as: N.self) : 0
+    var sums: nk_sums
+    if let summed {
+      sums = summed[0]
+      var piece = 1
+      while piece < Int(pieces) {
+        sums = R.join(sums, summed[piece])
+        piece &+= 1
+      }
+    } else {
+      sums = setSums(E.self, R.self, x, shift: shift)
+    }
+    if R.isReliable(sums, count, in: N.self) { return finish(s, sums, shift: N.widen(shift), as: N.self) }
+    return standardInDouble(E.self, R.self, s, x, near: N.widen(shift) + sums.first / count)
+  }
+
+  /// The same where sums in the type of computation overflow, underflow or cancel.
+  @inline(never)
+  private func standardInDouble<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, near mean: Double
+  ) -> nk_standard {
+    let count = Double(setSize)
+    var shift = 0.0
+    if R.isCentred { shift = mean.isFinite ? mean : sample(E.self, x, as: Double.self) }
+    var sums = setSums(E.self, R.self, x, shift: shift)
+    if !R.isReliable(sums, count, in: Double.self) {
+      shift += sums.first / count
+      sums = setSums(E.self, R.self, x, shift: shift)
+    }
+    return finish(s, sums, shift: shift, as: E.Natural.self)
+  }
+}

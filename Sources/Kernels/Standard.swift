@@ -1,0 +1,94 @@
+// From the sums over S to what standardizes S, and to the statistics that the caller asked for.
+
+import NormKitFloor
+
+extension nk_job {
+  /// Elements in one S.
+  @inline(__always) var setSize: Int { Int(reduced.extent) &* Int(run) }
+
+  /// The divisor's inverse for a variance, mean square or norm; 0 where the divisor is 0.
+  @inline(__always)
+  func factor(_ quantity: Double) -> Double {
+    let divisor: Double
+    switch Int(rule) {
+    case NK_INSIDE_SQRT: divisor = (quantity + epsilon).squareRoot()
+    case NK_ADDED: divisor = quantity + epsilon
+    default: divisor = quantity < epsilon ? epsilon : quantity
+    }
+    return divisor == 0 ? 0 : 1 / divisor
+  }
+
+  /// Finishes the statistics of set `s` and writes those that were asked for. `shift` is what elements were
+  /// shifted by, exactly.
+  @inline(__always)
+  func finish<N: Arithmetic>(_ s: Int, _ sums: nk_sums, shift: Double, as: N.Type) -> nk_standard {
+    let count = Double(setSize)
+    var standard = nk_standard(mean: 0, residue: 0, factor: 0)
+    var spread: Double
+    switch Int(statistic) {
+    case NK_MOMENTS:
+      let delta = sums.first / count
+      let rest = sums.second - sums.first * delta
+      let squares = rest < 0 ? 0 : rest
+      let variance = squares / count
+      standard.mean = N.widen(N.narrow(shift + delta))
+      standard.residue = (shift - standard.mean) + delta
+      standard.factor = factor(Int(rule) == NK_ADDED ? variance.squareRoot() : variance)
+      spread = squares / (count - Double(correction))
+      if let running_mean, let running_variance {
+        blend(running_mean, s, shift + delta, as: N.self)
+        blend(running_variance, s, squares / (count - Double(running_correction)), as: N.self)
+      }
+    case NK_MEAN_SQUARE:
+      spread = sums.second / count
+      standard.factor = factor(spread)
+    case NK_SQUARE_SUM:
+      spread = sums.second.squareRoot()
+      standard.factor = factor(spread)
+    default:
+      spread = sums.first
+      standard.factor = factor(spread)
+    }
+    if Int(spread_kind) == NK_FACTOR { spread = standard.factor }
+    if let mean { put(mean, s, standard.mean, as: N.self) }
+    if let output = self.spread { put(output, s, spread, as: N.self) }
+    return standard
+  }
+
+  /// What standardizes set `s` if mean and variance are given.
+  @inline(__always)
+  func given<N: Arithmetic>(_ s: Int, as: N.Type) -> nk_standard {
+    let channel = s % Int(parameters)
+    var standard = nk_standard(mean: 0, residue: 0, factor: 1)
+    if let given_mean, let given_variance {
+      standard.mean = get(given_mean, channel, as: N.self)
+      standard.factor = factor(get(given_variance, channel, as: N.self))
+    }
+    return standard
+  }
+
+  /// Whether the factor is too large or too small to be applied in `N` without overflow.
+  @inline(__always)
+  func needsDouble<N: Arithmetic>(_ standard: nk_standard, in: N.Type) -> Bool {
+    standard.factor < N.factors.lowerBound && standard.factor != 0 || standard.factor > N.factors.upperBound
+  }
+}
+
+/// Entry `index` of a statistics array; such arrays need not be aligned.
+@inline(__always)
+private func get<N: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: N.Type) -> Double {
+  N.widen(p.loadUnaligned(fromByteOffset: index &* MemoryLayout<N>.size, as: N.self))
+}
+
+@inline(__always)
+private func put<N: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, _ value: Double, as: N.Type) {
+  p.storeBytes(of: N.narrow(value), toByteOffset: index &* MemoryLayout<N>.size, as: N.self)
+}
+
+extension nk_job {
+  /// running = (1 - momentum) * running + momentum * value
+  @inline(__always)
+  private func blend<N: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, _ value: Double, as: N.Type) {
+    put(p, index, (1 - momentum) * get(p, index, as: N.self) + momentum * value, as: N.self)
+  }
+}

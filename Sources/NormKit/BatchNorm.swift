@@ -1,0 +1,83 @@
+// Batch normalization: S is one channel in all samples and positions.
+
+import CNormKit
+import NormKitFloor
+
+@_cdecl("normkit_batch_norm_inference") @implementation
+public func normkit_batch_norm_inference(
+  _ dtype: Int32, _ parameter_dtype: Int32, _ layout: Int32, _ samples: Int64, _ channels: Int64,
+  _ positions: Int64, _ x: UnsafeRawPointer!, _ x_stride: Int64, _ gamma: UnsafeRawPointer!,
+  _ beta: UnsafeRawPointer!, _ mean: UnsafeRawPointer!, _ variance: UnsafeRawPointer!, _ epsilon: Double,
+  _ y: UnsafeMutableRawPointer!, _ y_stride: Int64
+) -> Int32 {
+  statusOf { () throws(Refusal) in
+    let types = try Types(dtype, parameter_dtype)
+    try requireEpsilon(epsilon)
+    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    try requireData(data.runs.elements, x, y)
+    try require(mean != nil || data.channels == 0, NORMKIT_ERROR_MEAN_NULL)
+    try require(variance != nil || data.channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
+    var request = try Request(types, data.runs, x: x, y: y)
+    request.parameters(gamma, beta, data.channels, segment: data.segment)
+    request.job.statistic = Int32(NK_GIVEN)
+    request.job.given_mean = UnsafeRawPointer(mean)
+    request.job.given_variance = UnsafeRawPointer(variance)
+    request.buffers.given(mean, data.channels)
+    request.buffers.given(variance, data.channels)
+    request.job.epsilon = epsilon
+    try request.run(data.channelsView())
+  }
+}
+
+@_cdecl("normkit_batch_norm_training") @implementation
+public func normkit_batch_norm_training(
+  _ dtype: Int32, _ parameter_dtype: Int32, _ layout: Int32, _ samples: Int64, _ channels: Int64,
+  _ positions: Int64, _ x: UnsafeRawPointer!, _ x_stride: Int64, _ gamma: UnsafeRawPointer!,
+  _ beta: UnsafeRawPointer!, _ epsilon: Double, _ running_mean: UnsafeMutableRawPointer!,
+  _ running_variance: UnsafeMutableRawPointer!, _ running_variance_rule: Int32, _ momentum: Double,
+  _ y: UnsafeMutableRawPointer!, _ y_stride: Int64, _ mean: UnsafeMutableRawPointer!, _ rstd: UnsafeMutableRawPointer!
+) -> Int32 {
+  statusOf { () throws(Refusal) in
+    let types = try Types(dtype, parameter_dtype)
+    try requireEpsilon(epsilon)
+    try require(
+      running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED) || running_variance_rule == Int32(NORMKIT_RUNNING_BIASED),
+      NORMKIT_ERROR_RUNNING_VARIANCE)
+    try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
+    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    try requireData(data.runs.elements, x, y)
+    try require((running_mean == nil) == (running_variance == nil), NORMKIT_ERROR_RUNNING_NULL)
+    let count = data.samples &* data.positions
+    let wantsStatistics = running_mean != nil || mean != nil || rstd != nil
+    try require(count > 0 || data.channels == 0 || !wantsStatistics, NORMKIT_ERROR_EMPTY_SET)
+    try require(count != 1 || data.channels == 0, NORMKIT_ERROR_ONE_VALUE)
+    var request = try Request(types, data.runs, x: x, y: y)
+    request.parameters(gamma, beta, data.channels, segment: data.segment)
+    request.statistics(mean, rstd, data.channels)
+    request.job.running_mean = UnsafeMutableRawPointer(running_mean)
+    request.job.running_variance = UnsafeMutableRawPointer(running_variance)
+    request.buffers.statistics(running_mean, data.channels, NORMKIT_ERROR_RUNNING_OVERLAP)
+    request.buffers.statistics(running_variance, data.channels, NORMKIT_ERROR_RUNNING_OVERLAP)
+    request.job.running_correction = running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED) ? 1 : 0
+    request.job.momentum = momentum
+    request.job.epsilon = epsilon
+    try request.run(data.channelsView())
+  }
+}
+
+extension Channels {
+  /// One set per channel.
+  fileprivate func channelsView() -> View {
+    let xs = strides(runs.xStride), ys = strides(runs.yStride)
+    var view = View()
+    view.reduce(samples, xStride: xs.sample, yStride: ys.sample)
+    if isLast {
+      view.reduce(positions, xStride: xs.position, yStride: ys.position)
+      view.keep(channels, xStride: 1, yStride: 1)
+    } else {
+      view.keep(channels, xStride: xs.channel, yStride: ys.channel)
+      view.reduce(positions, xStride: 1, yStride: 1)
+    }
+    return view
+  }
+}

@@ -1,0 +1,26 @@
+// Small checks and steps that several methods share.
+
+import CNormKit
+import NormKitFloor
+
+/// x and y have to be there if there is an element.
+@inline(__always)
+func requireData(_ elements: Int, _ x: UnsafeRawPointer?, _ y: UnsafeMutableRawPointer?) throws(Refusal) {
+  try require(x != nil || elements == 0, NORMKIT_ERROR_X_NULL)
+  try require(y != nil || elements == 0, NORMKIT_ERROR_Y_NULL)
+}
+
+/// What is summed for one of the header's norms.
+func normStatistic(_ norm: Int32) throws(Refusal) -> Int32 {
+  switch Int(norm) {
+  case NORMKIT_L1: return Int32(NK_ABSOLUTE_SUM)
+  case NORMKIT_L2: return Int32(NK_SQUARE_SUM)
+  case NORMKIT_MAX: return Int32(NK_MAXIMUM)
+  default: throw Refusal(NORMKIT_ERROR_NORM)
+  }
+}
+
+/// The norms of sets that have no elements.
+func zero(_ norms: UnsafeMutableRawPointer, count: Int, _ types: Types) {
+  for i in 0..<count &* types.statisticsSize { norms.storeBytes(of: 0, toByteOffset: i, as: UInt8.self) }
+}

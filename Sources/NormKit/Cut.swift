@@ -1,0 +1,42 @@
+// How a job is cut into units and pieces. The cuts depend on the shape alone: sums are formed the same way, and have
+// the same bits, however many threads share the work.
+
+import NormKitFloor
+
+/// Elements per piece of a set: large enough to pay for a task, small enough for several threads to share one set.
+private let pieceElements = 65536
+
+/// Columns: rows per piece at least, and pieces per block at most.
+private let pieceRows = 256
+private let mostPieces = 64
+
+/// Columns: bytes of a block that should stay in the second-level cache between sums and scale-and-shift.
+private let blockBytes = 512 * 1024
+
+extension nk_job {
+  mutating func cut(elementSize: Int) {
+    let rows = Int(reduced.extent), run = Int(run), lanes = Int(lanes)
+    run_pieces = 1
+    if Int(family) == NK_RUNS {
+      units = kept.extent &* Int64(lanes)
+      if run > pieceElements {
+        run_pieces = Int64((run &- 1) / pieceElements &+ 1)
+        piece_length = Int64(pieceElements)
+        pieces = Int64(rows) &* run_pieces
+      } else {
+        piece_length = Int64(max(1, pieceElements / run))
+        pieces = (Int64(rows) &- 1) / piece_length &+ 1
+      }
+    } else {
+      // Lanes are independent of each other: how many of them a block has does not change their sums.
+      let fitting = blockBytes / elementSize / rows
+      let target = min(max(fitting, 64), Int(NK_BLOCK_LANES))
+      block = Int64(run &* max(1, target / run))
+      blocks = (Int64(lanes &* run) &- 1) / block &+ 1
+      units = kept.extent &* blocks
+      let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows
+      piece_length = Int64(least)
+      pieces = Int64((rows &- 1) / least &+ 1)
+    }
+  }
+}

@@ -1,0 +1,119 @@
+// What all exported functions share: collecting a job, checking its buffers, running it.
+
+import CNormKit
+import NormKitFloor
+
+/// Strided data as the caller describes it: `count` contiguous runs of `length` elements.
+struct Runs {
+  let length: Int
+  let count: Int
+  let xStride: Int
+  let yStride: Int
+
+  var elements: Int { length &* count }
+
+  /// Checks the strides, of which 0 means no gaps, and that the whole can be addressed.
+  init(length: Int, count: Int, xStride: Int64, yStride: Int64) throws(Refusal) {
+    _ = try product(length, count)
+    try require(xStride == 0 || xStride >= Int64(length), NORMKIT_ERROR_X_STRIDE)
+    try require(yStride == 0 || yStride >= Int64(length), NORMKIT_ERROR_Y_STRIDE)
+    self.length = length
+    self.count = count
+    self.xStride = xStride == 0 ? length : Int(xStride)
+    self.yStride = yStride == 0 ? length : Int(yStride)
+    _ = try product(self.xStride, count)
+    _ = try product(self.yStride, count)
+  }
+}
+
+/// Data with channels, in either layout.
+struct Channels {
+  let samples: Int
+  let channels: Int
+  let positions: Int
+  let isLast: Bool
+  let runs: Runs
+
+  init(
+    _ layout: Int32, _ samples: Int64, _ channels: Int64, _ positions: Int64, _ xStride: Int64, _ yStride: Int64
+  ) throws(Refusal) {
+    try require(
+      layout == Int32(NORMKIT_CHANNELS_FIRST) || layout == Int32(NORMKIT_CHANNELS_LAST), NORMKIT_ERROR_LAYOUT)
+    isLast = layout == Int32(NORMKIT_CHANNELS_LAST)
+    self.samples = try extent(samples, NORMKIT_ERROR_SAMPLES)
+    self.channels = try extent(channels, NORMKIT_ERROR_CHANNELS)
+    self.positions = try extent(positions, NORMKIT_ERROR_POSITIONS)
+    let length = isLast ? self.channels : try product(self.channels, self.positions)
+    let count = isLast ? try product(self.samples, self.positions) : self.samples
+    runs = try Runs(length: length, count: count, xStride: xStride, yStride: yStride)
+    // With an extent of 0, the product of the other two may still be too large to be a number of statistics.
+    _ = try product(self.samples, self.channels)
+    _ = try product(self.samples, self.positions)
+  }
+
+  /// Strides of one sample, one channel and one position, in x or in y.
+  func strides(_ stride: Int) -> (sample: Int, channel: Int, position: Int) {
+    isLast ? (positions &* stride, 1, stride) : (stride, positions, 1)
+  }
+
+  /// Elements between neighbours that have different parameters.
+  var segment: Int { isLast ? 1 : positions }
+}
+
+/// One call on its way from the arguments to the kernels.
+struct Request {
+  let types: Types
+  var job = nk_job()
+  var buffers: Buffers
+  private let elements: Int
+  private let kernel: nk_kernel
+
+  init(
+    _ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?
+  ) throws(Refusal) {
+    guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
+    self.kernel = kernel
+    self.types = types
+    elements = runs.elements
+    buffers = Buffers(
+      types, x: x, xStride: runs.xStride, y: y, yStride: runs.yStride, length: runs.length, count: runs.count)
+    job.dtype = types.data
+    job.parameter_dtype = types.parameter
+    job.statistic = Int32(NK_MOMENTS)
+    job.rule = Int32(NK_INSIDE_SQRT)
+    job.spread_kind = Int32(NK_FACTOR)
+    job.segment = 1
+    job.parameters = 1
+    job.x = x
+    job.y = y
+  }
+
+  /// gamma and beta, `count` of each, which change every `segment` elements.
+  mutating func parameters(
+    _ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ count: Int, segment: Int
+  ) {
+    job.gamma = gamma
+    job.beta = beta
+    job.parameters = Int64(count)
+    job.segment = Int64(segment)
+    buffers.parameters(gamma, count)
+    buffers.parameters(beta, count)
+  }
+
+  /// Statistics outputs, `count` of each.
+  mutating func statistics(_ mean: UnsafeMutableRawPointer?, _ spread: UnsafeMutableRawPointer?, _ count: Int) {
+    job.mean = mean
+    job.spread = spread
+    buffers.statistics(mean, count)
+    buffers.statistics(spread, count)
+  }
+
+  /// Checks the buffers and runs the job over `view`. Without elements there is nothing to do.
+  mutating func run(_ view: View) throws(Refusal) {
+    try buffers.check()
+    guard elements > 0 else { return }
+    view.enter(&job)
+    job.cut(elementSize: types.dataSize)
+    job.execute(bytes: elements &* types.dataSize, with: kernel)
+  }
+}

@@ -1,0 +1,58 @@
+// The header's choices, checked.
+
+import CNormKit
+import NormKitFloor
+
+/// How data and parameters are stored.
+struct Types {
+  let data: Int32
+  let parameter: Int32
+
+  init(_ data: Int32, _ parameter: Int32) throws(Refusal) {
+    let isHalf = data == Int32(NORMKIT_F16) || data == Int32(NORMKIT_BF16)
+    try require(isHalf || data == Int32(NORMKIT_F32) || data == Int32(NORMKIT_F64), NORMKIT_ERROR_DTYPE)
+    try require(
+      parameter == data || isHalf && parameter == Int32(NORMKIT_F32), NORMKIT_ERROR_PARAMETER_DTYPE)
+    self.data = data
+    self.parameter = parameter
+  }
+
+  /// For functions without parameters.
+  init(_ data: Int32) throws(Refusal) { try self.init(data, data) }
+
+  /// Bytes of an element of x and y, of gamma and beta, and of statistics.
+  var dataSize: Int { size(data) }
+  var parameterSize: Int { size(parameter) }
+  var statisticsSize: Int { data == Int32(NORMKIT_F64) ? 8 : 4 }
+
+  private func size(_ dtype: Int32) -> Int {
+    switch Int(dtype) {
+    case NORMKIT_F64: 8
+    case NORMKIT_F32: 4
+    default: 2
+    }
+  }
+}
+
+/// An extent: not negative, and of the width that Swift computes with.
+@inline(__always)
+func extent(_ value: Int64, _ status: Int) throws(Refusal) -> Int {
+  try require(value >= 0, status)
+  return Int(value)
+}
+
+func requireEpsilon(_ epsilon: Double) throws(Refusal) {
+  try require(epsilon >= 0 && epsilon < .infinity, NORMKIT_ERROR_EPSILON)
+}
+
+/// The largest number of bytes that a buffer may span. Behind the boundary, products of sizes with small numbers
+/// cannot overflow.
+private let largestSpan = Int(1) << 60
+
+/// The product of two sizes, in elements of at most eight bytes.
+@inline(__always)
+func product(_ a: Int, _ b: Int) throws(Refusal) -> Int {
+  let (value, overflow) = a.multipliedReportingOverflow(by: b)
+  try require(!overflow && value <= largestSpan / 8, NORMKIT_ERROR_TOO_LARGE)
+  return value
+}

@@ -1,0 +1,96 @@
+// The one idea: a method is a view of a tensor as axes that are kept and axes that are reduced. What is not known
+// here any more is which method it was.
+
+import NormKitFloor
+
+/// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
+/// other without a gap are merged, so that a view has as few axes as possible.
+struct View {
+  struct Axis {
+    var extent: Int
+    var isReduced: Bool
+    var xStride: Int
+    var yStride: Int
+  }
+
+  /// Rank 8 at most, and methods have fewer.
+  private var axes: InlineArray<8, Axis>
+  private(set) var count = 0
+
+  init() { axes = InlineArray(repeating: Axis(extent: 1, isReduced: false, xStride: 0, yStride: 0)) }
+
+  subscript(index: Int) -> Axis { axes[index] }
+
+  mutating func append(_ extent: Int, isReduced: Bool, xStride: Int, yStride: Int) {
+    if extent == 1 { return }
+    if count > 0 {
+      let outer = axes[count - 1]
+      if outer.isReduced == isReduced && outer.xStride == extent &* xStride && outer.yStride == extent &* yStride {
+        let merged = outer.extent &* extent
+        axes[count - 1] = Axis(extent: merged, isReduced: isReduced, xStride: xStride, yStride: yStride)
+        return
+      }
+    }
+    axes[count] = Axis(extent: extent, isReduced: isReduced, xStride: xStride, yStride: yStride)
+    count += 1
+  }
+
+  mutating func keep(_ extent: Int, xStride: Int, yStride: Int) {
+    append(extent, isReduced: false, xStride: xStride, yStride: yStride)
+  }
+
+  mutating func reduce(_ extent: Int, xStride: Int, yStride: Int) {
+    append(extent, isReduced: true, xStride: xStride, yStride: yStride)
+  }
+
+  /// Takes the innermost axis off if it has this kind and lies without gaps over `inner` elements.
+  private mutating func takeInnermost(isReduced: Bool, over inner: Int) -> Int {
+    guard count > 0 else { return 1 }
+    let axis = axes[count - 1]
+    guard axis.isReduced == isReduced && axis.xStride == inner && axis.yStride == inner else { return 1 }
+    count -= 1
+    return axis.extent
+  }
+
+  /// Enters the view into a job in its four-axis form, and chooses how memory is walked.
+  ///
+  /// With one lane, or no outer axis to reduce, sets are runs of neighbouring elements. With several lanes they are
+  /// runs too if the runs are long, and columns if not.
+  func enter(_ job: inout nk_job) {
+    var rest = self
+    let run = rest.takeInnermost(isReduced: true, over: 1)
+    var lanes = rest.takeInnermost(isReduced: false, over: run)
+    var kept = nk_axes(), reduced = nk_axes()
+    kept.extent = 1
+    reduced.extent = 1
+    for i in 0..<rest.count {
+      if rest[i].isReduced { reduced.append(rest[i]) } else { kept.append(rest[i]) }
+    }
+    let isGiven = job.statistic == Int32(NK_GIVEN)
+    let longRun = 64
+    if reduced.extent == 1 && lanes > 1 && !(isGiven && run < longRun) {
+      kept.append(Axis(extent: lanes, isReduced: false, xStride: run, yStride: run))
+      lanes = 1
+    }
+    job.kept = kept
+    job.reduced = reduced
+    job.lanes = Int64(lanes)
+    job.run = Int64(run)
+    job.family = Int32(lanes == 1 || run >= longRun ? NK_RUNS : NK_COLUMNS)
+  }
+}
+
+extension nk_axes {
+  /// Appends an axis on the inner side.
+  fileprivate mutating func append(_ axis: View.Axis) {
+    let entry = nk_axis(extent: Int64(axis.extent), x_stride: Int64(axis.xStride), y_stride: Int64(axis.yStride))
+    switch count {
+    case 0: self.axis.0 = entry
+    case 1: self.axis.1 = entry
+    case 2: self.axis.2 = entry
+    default: self.axis.3 = entry
+    }
+    count += 1
+    extent &*= entry.extent
+  }
+}

@@ -1,0 +1,17 @@
+/* Which kernels this processor runs. */
+#ifndef NORMKIT_PROCESSOR_H
+#define NORMKIT_PROCESSOR_H
+
+#include "job.h"
+
+/* An instruction set: its name, and the kernels that were compiled for it (NULL: none of ours). */
+typedef struct {
+    const char *name;
+    nk_kernel kernel;
+} nk_isa;
+
+/* The best instruction set that processor and operating system support, or the lower one that NORMKIT_ISA names.
+ * Chosen at the first call, in any thread; never NULL. */
+const nk_isa *nk_chosen_isa(void);
+
+#endif

@@ -1,0 +1,22 @@
+/* Threads for large work: none exists before the first call that may use them. */
+#ifndef NORMKIT_THREADS_H
+#define NORMKIT_THREADS_H
+
+#include "job.h"
+
+enum { NK_MAX_THREADS = 256 };
+
+/* How many threads a call may use: NORMKIT_THREADS, or 1, until it is set. */
+int32_t nk_thread_count(void);
+void nk_set_thread_count(int32_t count);
+
+/* Runs tasks 0 … count - 1 of one phase, `grain` neighbouring tasks at a time, on up to `threads` threads, the
+ * caller's own among them. Returns when all are done. If the threads are busy for another caller, or cannot be
+ * started, the caller does it all. */
+void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t count, int64_t grain, int32_t threads);
+
+/* Memory that threads share for one call: malloc and free. */
+void *nk_allocate(int64_t bytes);
+void nk_free(void *memory);
+
+#endif

@@ -1,0 +1,238 @@
+/* Sixteen lanes: what Swift's SIMD types do not compile to single instructions.
+ *
+ * Every kernel works on sixteen logical lanes, whatever the width of the registers; that is what makes results
+ * the same on every instruction set. The types below are imported by Swift as SIMD16<Float> and SIMD16<Double>.
+ * Arithmetic is written in Swift; here stand conversions, partial loads and stores, fused multiply-add and
+ * reductions, because Swift's generic versions become long scalar sequences, or functions that the linker would
+ * share between modules compiled for different processors. */
+#ifndef NORMKIT_VECTORS_H
+#define NORMKIT_VECTORS_H
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define NK_INLINE static inline __attribute__((always_inline, unused))
+
+typedef float nk_f32x16 __attribute__((vector_size(64)));
+typedef double nk_f64x16 __attribute__((vector_size(128)));
+typedef double nk_f64x8 __attribute__((vector_size(64)));
+typedef uint16_t nk_u16x16 __attribute__((vector_size(32)));
+typedef uint32_t nk_u32x16 __attribute__((vector_size(64)));
+typedef int32_t nk_i32x16 __attribute__((vector_size(64)));
+typedef uint64_t nk_u64x16 __attribute__((vector_size(128)));
+typedef int64_t nk_i64x16 __attribute__((vector_size(128)));
+
+/* ---- Between f32 and f64 ------------------------------------------------------------------------------ */
+
+NK_INLINE nk_f64x16 nk_widen(nk_f32x16 v) { return __builtin_convertvector(v, nk_f64x16); }
+NK_INLINE nk_f32x16 nk_narrow(nk_f64x16 v) { return __builtin_convertvector(v, nk_f32x16); }
+
+/* ---- a * b + c, rounded once where the processor can --------------------------------------------------- */
+
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+NK_INLINE nk_f32x16 nk_fma_f32(nk_f32x16 a, nk_f32x16 b, nk_f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
+NK_INLINE nk_f64x16 nk_fma_f64(nk_f64x16 a, nk_f64x16 b, nk_f64x16 c) { return __builtin_elementwise_fma(a, b, c); }
+#else
+/* Without the instruction, a true fused multiply-add is a call of fmaf per lane, 20 to 40 times slower. */
+NK_INLINE nk_f32x16 nk_fma_f32(nk_f32x16 a, nk_f32x16 b, nk_f32x16 c) { return a * b + c; }
+NK_INLINE nk_f64x16 nk_fma_f64(nk_f64x16 a, nk_f64x16 b, nk_f64x16 c) { return a * b + c; }
+#endif
+
+/* ---- Magnitudes --------------------------------------------------------------------------------------- */
+
+NK_INLINE nk_f32x16 nk_abs_f32(nk_f32x16 v) { return (nk_f32x16)((nk_u32x16)v & 0x7fffffffu); }
+NK_INLINE nk_f64x16 nk_abs_f64(nk_f64x16 v) { return (nk_f64x16)((nk_u64x16)v & 0x7fffffffffffffffull); }
+
+/* The larger of two magnitudes, both without a sign. Their bits are compared as integers, which orders NaN above
+ * infinity, so that a NaN wins and is not lost. */
+NK_INLINE nk_f32x16 nk_max_f32(nk_f32x16 a, nk_f32x16 b) {
+    return (nk_f32x16)__builtin_elementwise_max((nk_u32x16)a, (nk_u32x16)b);
+}
+NK_INLINE nk_f64x16 nk_max_f64(nk_f64x16 a, nk_f64x16 b) {
+    return (nk_f64x16)__builtin_elementwise_max((nk_u64x16)a, (nk_u64x16)b);
+}
+
+/* ---- Reductions: always the same tree, 16 -> 8 -> 4 -> 2 -> 1 ------------------------------------------ */
+
+#define NK_TREE(v, combine)                                                                                   \
+    __typeof__(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)) a8 = combine(                           \
+        __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),                                                \
+        __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));                                         \
+    __typeof__(__builtin_shufflevector(v, v, 0, 1, 2, 3)) a4 = combine(                                       \
+        __builtin_shufflevector(a8, a8, 0, 1, 2, 3), __builtin_shufflevector(a8, a8, 4, 5, 6, 7));            \
+    __typeof__(__builtin_shufflevector(v, v, 0, 1)) a2 = combine(                                             \
+        __builtin_shufflevector(a4, a4, 0, 1), __builtin_shufflevector(a4, a4, 2, 3));                        \
+    return combine(a2[0], a2[1])
+
+#define NK_ADD(a, b) ((a) + (b))
+NK_INLINE float nk_sum_f32(nk_f32x16 v) { NK_TREE(v, NK_ADD); }
+NK_INLINE double nk_sum_f64(nk_f64x16 v) { NK_TREE(v, NK_ADD); }
+NK_INLINE double nk_largest_f64(nk_f64x16 v) {
+    nk_u64x16 bits = (nk_u64x16)v;
+    uint64_t largest = __builtin_reduce_max(bits);
+    double result;
+    memcpy(&result, &largest, sizeof result);
+    return result;
+}
+
+/* ---- Loading and storing whole vectors ----------------------------------------------------------------- */
+
+#define NK_LOAD(type, pointer) ({ type nk_loaded; memcpy(&nk_loaded, (pointer), sizeof nk_loaded); nk_loaded; })
+
+NK_INLINE nk_f32x16 nk_load_f32(const void *p) { return NK_LOAD(nk_f32x16, p); }
+NK_INLINE nk_f64x16 nk_load_f64(const void *p) { return NK_LOAD(nk_f64x16, p); }
+NK_INLINE void nk_store_f32(void *p, nk_f32x16 v) { memcpy(p, &v, sizeof v); }
+NK_INLINE void nk_store_f64(void *p, nk_f64x16 v) { memcpy(p, &v, sizeof v); }
+
+/* bfloat16 is the upper half of a binary32; rounding is to nearest, ties to even, NaN stays a (quiet) NaN. */
+NK_INLINE nk_f32x16 nk_from_bf16(nk_u16x16 h) {
+    return (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
+}
+NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
+    nk_u32x16 u = (nk_u32x16)v;
+    nk_u32x16 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    nk_u32x16 quiet = (u >> 16) | 0x40u;
+    nk_u32x16 is_nan = (nk_u32x16)((u & 0x7fffffffu) > 0x7f800000u);
+    return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), nk_u16x16);
+}
+
+#if defined(__F16C__) || defined(__aarch64__)
+typedef _Float16 nk_f16x16 __attribute__((vector_size(32)));
+NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) { return __builtin_convertvector((nk_f16x16)h, nk_f32x16); }
+NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) { return (nk_u16x16)__builtin_convertvector(v, nk_f16x16); }
+#else
+/* binary16 without conversion instructions. Up: the exponent is moved over as it is and corrected by an exact
+ * multiplication by 2^112, which also normalizes subnormals. Down: adding and subtracting a magic number rounds
+ * to the spacing of the result, to nearest, ties to even. */
+NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) {
+    nk_u32x16 u = __builtin_convertvector(h, nk_u32x16);
+    nk_u32x16 sign = (u & 0x8000u) << 16;
+    nk_u32x16 magnitude = (u & 0x7fffu) << 13;
+    nk_f32x16 value = (nk_f32x16)magnitude * 0x1p112f;
+    nk_u32x16 special = (nk_u32x16)((u & 0x7c00u) == 0x7c00u);
+    nk_u32x16 quiet = (nk_u32x16)((u & 0x7fffu) > 0x7c00u) & 0x00400000u;
+    nk_u32x16 bits = ((nk_u32x16)value & ~special) | ((magnitude | 0x7f800000u | quiet) & special);
+    return (nk_f32x16)(bits | sign);
+}
+NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) {
+    nk_u32x16 u = (nk_u32x16)v;
+    nk_u32x16 sign = (u >> 16) & 0x8000u;
+    nk_u32x16 magnitude = u & 0x7fffffffu;
+    nk_u32x16 is_nan = (nk_u32x16)(magnitude > 0x7f800000u);
+    nk_u32x16 is_large = (nk_u32x16)(magnitude >= 0x477ff000u);            /* rounds to infinity */
+    nk_u32x16 is_small = (nk_u32x16)(magnitude < 0x38800000u);             /* subnormal result */
+    nk_u32x16 normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
+    nk_u32x16 subnormal = (nk_u32x16)((nk_f32x16)magnitude + 0.5f) - 0x3f000000u;
+    nk_u32x16 finite = (normal & ~is_small) | (subnormal & is_small);
+    nk_u32x16 nan = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+    nk_u32x16 bits = (finite & ~is_large) | (0x7c00u & is_large & ~is_nan) | (nan & is_nan);
+    return __builtin_convertvector(bits | sign, nk_u16x16);
+}
+#endif
+
+NK_INLINE nk_f32x16 nk_load_f16(const void *p) { return nk_from_f16(NK_LOAD(nk_u16x16, p)); }
+NK_INLINE nk_f32x16 nk_load_bf16(const void *p) { return nk_from_bf16(NK_LOAD(nk_u16x16, p)); }
+NK_INLINE void nk_store_f16(void *p, nk_f32x16 v) { nk_u16x16 h = nk_to_f16(v); memcpy(p, &h, sizeof h); }
+NK_INLINE void nk_store_bf16(void *p, nk_f32x16 v) { nk_u16x16 h = nk_to_bf16(v); memcpy(p, &h, sizeof h); }
+
+/* ---- Loading and storing the first `count` lanes, 0 < count < 16 --------------------------------------- */
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) {
+    return (nk_f32x16)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
+}
+NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
+}
+NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) {
+    return (nk_u16x16)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
+}
+NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) {
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)v);
+}
+#else
+#define NK_LOAD_PART(type, element, p, count)                                                                 \
+    type lanes = {0};                                                                                         \
+    for (int64_t i = 0; i < (count); i++) {                                                                   \
+        element one;                                                                                          \
+        memcpy(&one, (const char *)(p) + i * (int64_t)sizeof one, sizeof one);                                \
+        lanes[i] = one;                                                                                       \
+    }                                                                                                         \
+    return lanes
+#define NK_STORE_PART(element, p, count, v)                                                                   \
+    for (int64_t i = 0; i < (count); i++) {                                                                   \
+        element one = (v)[i];                                                                                 \
+        memcpy((char *)(p) + i * (int64_t)sizeof one, &one, sizeof one);                                      \
+    }
+#if defined(__AVX2__)
+NK_INLINE __m256i nk_mask8(int64_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) {
+    typedef float f32x8 __attribute__((vector_size(32)));
+    f32x8 low = (f32x8)_mm256_maskload_ps(p, nk_mask8(count));
+    f32x8 high = (f32x8)_mm256_maskload_ps((const float *)p + 8, nk_mask8(count - 8));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) {
+    _mm256_maskstore_ps(p, nk_mask8(count), (__m256)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7));
+    _mm256_maskstore_ps((float *)p + 8, nk_mask8(count - 8),
+                        (__m256)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#else
+NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) { NK_LOAD_PART(nk_f32x16, float, p, count); }
+NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) { NK_STORE_PART(float, p, count, v) }
+#endif
+NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) { NK_LOAD_PART(nk_u16x16, uint16_t, p, count); }
+NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) { NK_STORE_PART(uint16_t, p, count, v) }
+#endif
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+NK_INLINE nk_f64x16 nk_load_part_f64(const void *p, int64_t count) {
+    unsigned mask = (1u << count) - 1u;
+    nk_f64x8 low = (nk_f64x8)_mm512_maskz_loadu_pd((__mmask8)mask, p);
+    nk_f64x8 high = (nk_f64x8)_mm512_maskz_loadu_pd((__mmask8)(mask >> 8), (const double *)p + 8);
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) {
+    unsigned mask = (1u << count) - 1u;
+    _mm512_mask_storeu_pd(p, (__mmask8)mask, (__m512d)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7));
+    _mm512_mask_storeu_pd((double *)p + 8, (__mmask8)(mask >> 8),
+                          (__m512d)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#else
+NK_INLINE nk_f64x16 nk_load_part_f64(const void *p, int64_t count) { NK_LOAD_PART(nk_f64x16, double, p, count); }
+NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { NK_STORE_PART(double, p, count, v) }
+#endif
+
+NK_INLINE nk_f32x16 nk_load_part_f16(const void *p, int64_t count) { return nk_from_f16(nk_load_part_u16(p, count)); }
+NK_INLINE nk_f32x16 nk_load_part_bf16(const void *p, int64_t count) { return nk_from_bf16(nk_load_part_u16(p, count)); }
+NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
+NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
+
+/* ---- Choosing lanes ------------------------------------------------------------------------------------ */
+
+/* The first `count` lanes of v, then lanes of `fill`. */
+NK_INLINE nk_f32x16 nk_fill_f32(nk_f32x16 v, int64_t count, nk_f32x16 fill) {
+    const nk_i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    nk_u32x16 keep = (nk_u32x16)(lane < (int32_t)count);
+    return (nk_f32x16)(((nk_u32x16)v & keep) | ((nk_u32x16)fill & ~keep));
+}
+NK_INLINE nk_f64x16 nk_fill_f64(nk_f64x16 v, int64_t count, nk_f64x16 fill) {
+    const nk_i64x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    nk_u64x16 keep = (nk_u64x16)(lane < count);
+    return (nk_f64x16)(((nk_u64x16)v & keep) | ((nk_u64x16)fill & ~keep));
+}
+
+/* Lanes of a where `choose` is not 0, lanes of b elsewhere. */
+NK_INLINE nk_f64x16 nk_choose_f64(nk_f64x16 choose, nk_f64x16 a, nk_f64x16 b) {
+    nk_u64x16 mask = (nk_u64x16)(choose != 0.0);
+    return (nk_f64x16)(((nk_u64x16)a & mask) | ((nk_u64x16)b & ~mask));
+}
+
+#undef NK_TREE
+#undef NK_ADD
+#endif

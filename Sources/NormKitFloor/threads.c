@@ -1,0 +1,133 @@
+#include "threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* ---- The count ----------------------------------------------------------------------------------------- */
+
+static _Atomic int32_t thread_count; /* 0: not decided yet */
+
+static int32_t count_from_environment(void) {
+    const char *text = getenv("NORMKIT_THREADS");
+    const long value = text ? strtol(text, NULL, 10) : 1;
+    return value < 1 ? 1 : value > NK_MAX_THREADS ? NK_MAX_THREADS : (int32_t)value;
+}
+
+int32_t nk_thread_count(void) {
+    int32_t count = atomic_load_explicit(&thread_count, memory_order_relaxed);
+    if (count == 0) {
+        /* If it is set by another thread meanwhile, that stands. */
+        int32_t undecided = 0;
+        count = count_from_environment();
+        if (!atomic_compare_exchange_strong(&thread_count, &undecided, count)) count = undecided;
+    }
+    return count;
+}
+
+void nk_set_thread_count(int32_t count) { atomic_store(&thread_count, count); }
+
+/* ---- The threads --------------------------------------------------------------------------------------- */
+
+/* One call at a time has the threads: it holds `user`. `lock` guards the rest, except for `next`. */
+static struct {
+    pthread_mutex_t user, lock;
+    pthread_cond_t wake, done;
+    int32_t started;        /* threads that exist */
+    int32_t open;           /* how many more may join the work at hand */
+    int32_t joined;         /* how many are at it */
+    bool watches_forks;
+
+    nk_kernel kernel;
+    const nk_job *job;
+    int32_t phase;
+    int64_t count, grain;
+    _Atomic int64_t next;
+} pool = {
+    .user = PTHREAD_MUTEX_INITIALIZER,
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .wake = PTHREAD_COND_INITIALIZER,
+    .done = PTHREAD_COND_INITIALIZER,
+};
+
+/* A forked child has none of the threads, and locks as they happened to be. */
+static void forget_threads(void) {
+    pool.user = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    pool.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    pool.started = pool.open = pool.joined = 0;
+}
+
+static void work(void) {
+    for (;;) {
+        const int64_t begin = atomic_fetch_add_explicit(&pool.next, pool.grain, memory_order_relaxed);
+        if (begin >= pool.count) return;
+        const int64_t end = pool.count - begin < pool.grain ? pool.count : begin + pool.grain;
+        nk_call(pool.kernel, pool.job, pool.phase, begin, end);
+    }
+}
+
+static void *stand_by(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&pool.lock);
+    for (;;) {
+        while (pool.open == 0) pthread_cond_wait(&pool.wake, &pool.lock);
+        pool.open--;
+        pool.joined++;
+        pthread_mutex_unlock(&pool.lock);
+        work();
+        pthread_mutex_lock(&pool.lock);
+        if (--pool.joined == 0) pthread_cond_signal(&pool.done);
+    }
+    return NULL;
+}
+
+/* Starts threads until there are `wanted`, as far as the system allows. Signals are for the process's own
+ * threads. */
+static void start_threads(int32_t wanted) {
+    if (pool.started >= wanted) return;
+    if (!pool.watches_forks) pool.watches_forks = pthread_atfork(NULL, NULL, forget_threads) == 0;
+    if (!pool.watches_forks) return;
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t thread;
+    while (pool.started < wanted && pthread_create(&thread, &attributes, stand_by, NULL) == 0) pool.started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t count, int64_t grain, int32_t threads) {
+    if (pthread_mutex_trylock(&pool.user) != 0) {
+        nk_call(kernel, job, phase, 0, count);
+        return;
+    }
+    pthread_mutex_lock(&pool.lock);
+    start_threads(threads - 1);
+    pool.kernel = kernel;
+    pool.job = job;
+    pool.phase = phase;
+    pool.count = count;
+    pool.grain = grain;
+    atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
+    pool.open = threads - 1 < pool.started ? threads - 1 : pool.started;
+    pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
+
+    work();
+
+    pthread_mutex_lock(&pool.lock);
+    pool.open = 0; /* who has not woken up yet need not */
+    while (pool.joined > 0) pthread_cond_wait(&pool.done, &pool.lock);
+    pthread_mutex_unlock(&pool.lock);
+    pthread_mutex_unlock(&pool.user);
+}
+
+void *nk_allocate(int64_t bytes) { return malloc((size_t)bytes); }
+void nk_free(void *memory) { free(memory); }

@@ -49,6 +49,7 @@ let package = Package(
         .unsafeFlags(
           [
             "-Xlinker", "-soname=libnormkit.so.0", "-Xlinker", "-z", "-Xlinker", "nodelete",
+            "-Xlinker", "--strip-debug",
             "-Xlinker", "--version-script=\(Context.packageDirectory)/include/normkit.map",
           ], .when(configuration: .release))
       ]),

@@ -3,6 +3,11 @@
 import NormKitFloor
 
 protocol Arithmetic: SIMDScalar, BinaryFloatingPoint {
+  static func splat(_ value: Self) -> SIMD16<Self>
+  static func add(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
+  static func subtract(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
+  static func multiply(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
+  /// a * b + c, rounded once (twice on x86-64-v2).
   static func fma(_ a: SIMD16<Self>, _ b: SIMD16<Self>, _ c: SIMD16<Self>) -> SIMD16<Self>
   static func magnitude(_ v: SIMD16<Self>) -> SIMD16<Self>
   /// Lane by lane the larger of two magnitudes; NaN wins.
@@ -24,6 +29,10 @@ protocol Arithmetic: SIMDScalar, BinaryFloatingPoint {
 }
 
 extension Float: Arithmetic {
+  @inline(__always) static func splat(_ value: Float) -> SIMD16<Float> { nk_splat_f32(value) }
+  @inline(__always) static func add(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_add_f32(a, b) }
+  @inline(__always) static func subtract(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_subtract_f32(a, b) }
+  @inline(__always) static func multiply(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_multiply_f32(a, b) }
   @inline(__always) static func fma(_ a: SIMD16<Float>, _ b: SIMD16<Float>, _ c: SIMD16<Float>) -> SIMD16<Float> {
     nk_fma_f32(a, b, c)
   }
@@ -48,6 +57,10 @@ extension Float: Arithmetic {
 }
 
 extension Double: Arithmetic {
+  @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { nk_splat_f64(value) }
+  @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_add_f64(a, b) }
+  @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_subtract_f64(a, b) }
+  @inline(__always) static func multiply(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_multiply_f64(a, b) }
   @inline(__always) static func fma(_ a: SIMD16<Double>, _ b: SIMD16<Double>, _ c: SIMD16<Double>) -> SIMD16<Double> {
     nk_fma_f64(a, b, c)
   }
@@ -70,3 +83,9 @@ extension Double: Arithmetic {
   @inline(__always) static var leastMeanSquare: Double { 0 }
   @inline(__always) static var factors: ClosedRange<Double> { 0...Double.infinity }
 }
+
+// The operators of kernels: one vector instruction each, and not the standard library's loop over lanes.
+
+@inline(__always) func + <A: Arithmetic>(a: SIMD16<A>, b: SIMD16<A>) -> SIMD16<A> { A.add(a, b) }
+@inline(__always) func - <A: Arithmetic>(a: SIMD16<A>, b: SIMD16<A>) -> SIMD16<A> { A.subtract(a, b) }
+@inline(__always) func * <A: Arithmetic>(a: SIMD16<A>, b: SIMD16<A>) -> SIMD16<A> { A.multiply(a, b) }

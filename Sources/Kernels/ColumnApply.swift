@@ -47,8 +47,20 @@ extension nk_job {
 
   /// Applies what standardizes the block's sets to rows `begin ..< end`. `lane` is the block's first lane, at which
   /// `x` and `y` point in the first row; `outer` its outer kept step.
+  @inline(__always)
+  func applyColumns<E: Element>(
+    _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int, _ width: Int,
+    _ begin: Int, _ end: Int, _ scratch: ColumnScratch
+  ) {
+    if parameter_dtype == dtype {
+      applyColumns(E.self, E.self, x, y, outer, lane, width, begin, end, scratch)
+    } else {
+      applyColumns(E.self, F32.self, x, y, outer, lane, width, begin, end, scratch)
+    }
+  }
+
   @inline(never)
-  func applyColumns<E: Element, P: Element>(
+  private func applyColumns<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int,
     _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
@@ -63,10 +75,10 @@ extension nk_job {
         let index = (outer &* Int(reduced.extent) &+ f) / rowsPerParameter % Int(parameters)
         let gamma = gammaValue(P.self, index), beta = betaValue(P.self, index)
         applyRow(E.self, xs, ys, width, scratch, anyWide) { (z: SIMD16<E.Natural>) in
-          let scale = SIMD16<E.Natural>(repeating: E.Natural.narrow(gamma))
-          return E.Natural.fma(z, scale, SIMD16<E.Natural>(repeating: E.Natural.narrow(beta)))
+          let scale = E.Natural.splat(E.Natural.narrow(gamma))
+          return E.Natural.fma(z, scale, E.Natural.splat(E.Natural.narrow(beta)))
         } wide: { (z: SIMD16<Double>) in
-          Double.fma(z, SIMD16<Double>(repeating: gamma), SIMD16<Double>(repeating: beta))
+          Double.fma(z, Double.splat(gamma), Double.splat(beta))
         }
       } else {
         applyRow(E.self, xs, ys, width, scratch, anyWide, { $0 }, wide: { $0 })

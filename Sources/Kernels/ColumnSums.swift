@@ -3,7 +3,7 @@
 import NormKitFloor
 
 /// Rows that are summed in the type of computation before the sums are joined in Double.
-private let chunkRows = 64
+private let chunkRows = 32
 
 extension nk_job {
   /// Adds rows `begin ..< end` to the `piece` sums of the block's lanes. `x` is the block's first lane.
@@ -13,14 +13,15 @@ extension nk_job {
     _ scratch: ColumnScratch, as: A.Type
   ) {
     let shift = UnsafeRawPointer(scratch.shift(A.self))
+    let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
     var chunk = begin
     while chunk < end {
       let chunkEnd = min(chunk &+ chunkRows, end)
       var j = 0
-      while j &+ 64 <= width {
+      while isWide && j &+ 64 <= width {
         let shift0 = A.load(shift, j), shift1 = A.load(shift, j &+ 16)
         let shift2 = A.load(shift, j &+ 32), shift3 = A.load(shift, j &+ 48)
-        var first0 = SIMD16<A>(repeating: 0), first1 = first0, first2 = first0, first3 = first0
+        var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
         var second0 = first0, second1 = first0, second2 = first0, second3 = first0
         var f = chunk
         while f < chunkEnd {
@@ -42,7 +43,7 @@ extension nk_job {
       while j < width {
         let count = min(16, width &- j)
         let shift0 = A.load(shift, j)
-        var first0 = SIMD16<A>(repeating: 0), second0 = first0
+        var first0 = A.splat(0), second0 = first0
         var f = chunk
         while f < chunkEnd {
           let row = x + reduced.offset(f).x &* E.size
@@ -106,7 +107,7 @@ extension nk_job {
       while j &+ 16 <= width {
         let upper = E.load(row0, j, as: N.self) + E.load(row1, j, as: N.self)
         let lower = E.load(row2, j, as: N.self) + E.load(row3, j, as: N.self)
-        N.store(UnsafeMutableRawPointer(shift), j, (upper + lower) * SIMD16<N>(repeating: 0.25))
+        N.store(UnsafeMutableRawPointer(shift), j, (upper + lower) * N.splat(0.25))
         j &+= 16
       }
     }
@@ -129,7 +130,7 @@ func clear(_ values: UnsafeMutablePointer<Double>, _ count: Int) {
   let p = UnsafeMutableRawPointer(values)
   var j = 0
   while j < count {
-    Double.store(p, j, SIMD16<Double>(repeating: 0))
+    Double.store(p, j, Double.splat(0))
     j &+= 16
   }
 }

@@ -4,8 +4,8 @@ import NormKitFloor
 
 extension nk_job {
   @inline(__always)
-  func columns<E: Element, P: Element, R: Reduction>(
-    _: E.Type, _: P.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
+  func columns<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
   ) {
     let scratch = ColumnScratch(base: memory)
     let perLane = Int(lanes) &* Int(run)
@@ -37,10 +37,10 @@ extension nk_job {
       case NK_APPLY:
         scratch.standards.update(from: standards + firstSet, count: sets)
         let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
-        if let y { applyColumns(E.self, P.self, x, y, outer, lane, width, row, end, scratch) }
+        if let y { applyColumns(E.self, x, y, outer, lane, width, row, end, scratch) }
       default:
         standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, nil)
-        if let y { applyColumns(E.self, P.self, x, y, outer, lane, width, 0, Int(reduced.extent), scratch) }
+        if let y { applyColumns(E.self, x, y, outer, lane, width, 0, Int(reduced.extent), scratch) }
       }
       task &+= 1
     }

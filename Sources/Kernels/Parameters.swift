@@ -54,8 +54,22 @@ struct OnePlusScale: LaneParameters {
   let beta: UnsafeRawPointer?
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    let scale = load(gamma) + SIMD16<A>(repeating: 1)
+    let scale = load(gamma) + A.splat(1)
     guard let beta else { return z * scale }
     return A.fma(z, scale, load(beta))
+  }
+}
+
+/// Any of the above, chosen for each vector anew: for the rare rows that need Double.
+struct AnyParameters: LaneParameters {
+  let gamma: UnsafeRawPointer?
+  let beta: UnsafeRawPointer?
+  let gammaOffset: Double
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    var scale = A.splat(1), shift = A.splat(0)
+    if let gamma { scale = load(gamma) + A.splat(A.narrow(gammaOffset)) }
+    if let beta { shift = load(beta) }
+    return A.fma(z, scale, shift)
   }
 }

@@ -4,8 +4,8 @@ import NormKitFloor
 
 /// Sums in sixteen lanes of Double: chunks that were summed in the type of computation are joined here.
 struct LaneSums {
-  var first = SIMD16<Double>(repeating: 0)
-  var second = SIMD16<Double>(repeating: 0)
+  var first = Double.splat(0)
+  var second = Double.splat(0)
 }
 
 protocol Reduction {
@@ -38,7 +38,7 @@ enum Moments: Reduction {
   @inline(__always) static var isCentred: Bool { true }
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
-    first += d
+    first = first + d
     second = A.fma(d, d, second)
   }
   @inline(__always)
@@ -64,7 +64,7 @@ enum SquareSum: Reduction {
 enum AbsoluteSum: Reduction {
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
-    first += A.magnitude(d)
+    first = first + A.magnitude(d)
   }
   @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {

@@ -9,9 +9,9 @@ private func applyUniform<E: Element, A: Arithmetic>(
   _ standard: nk_standard, gamma: Double, beta: Double, as: A.Type
 ) {
   let scale = standard.factor * gamma
-  let means = SIMD16<A>(repeating: A.narrow(standard.mean))
-  let scales = SIMD16<A>(repeating: A.narrow(scale))
-  let shifts = SIMD16<A>(repeating: A.narrow(beta - standard.residue * scale))
+  let means = A.splat(A.narrow(standard.mean))
+  let scales = A.splat(A.narrow(scale))
+  let shifts = A.splat(A.narrow(beta - standard.residue * scale))
   var i = 0
   while i &+ 16 <= count {
     E.store(y, i, A.fma(E.load(x, i, as: A.self) - means, scales, shifts))
@@ -29,9 +29,9 @@ private func applyLanes<E: Element, P: Element, A: Arithmetic, L: LaneParameters
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, _ parameters: L, as: A.Type
 ) {
-  let means = SIMD16<A>(repeating: A.narrow(standard.mean))
-  let factors = SIMD16<A>(repeating: A.narrow(standard.factor))
-  let offsets = SIMD16<A>(repeating: A.narrow(-standard.residue * standard.factor))
+  let means = A.splat(A.narrow(standard.mean))
+  let factors = A.splat(A.narrow(standard.factor))
+  let offsets = A.splat(A.narrow(-standard.residue * standard.factor))
   var i = 0
   while i &+ 16 <= count {
     let z = A.fma(E.load(x, i, as: A.self) - means, factors, offsets)
@@ -84,7 +84,11 @@ extension nk_job {
     _ standard: nk_standard, as: A.Type
   ) {
     let beta = beta.map { $0 + start &* P.size }
-    if let gamma = gamma.map({ $0 + start &* P.size }) {
+    if A.self != E.Natural.self {
+      let parameters = AnyParameters(
+        gamma: gamma.map { $0 + start &* P.size }, beta: beta, gammaOffset: Double(one_plus_gamma))
+      applyLanes(E.self, P.self, x, y, count, standard, parameters, as: A.self)
+    } else if let gamma = gamma.map({ $0 + start &* P.size }) {
       if one_plus_gamma != 0 {
         applyLanes(E.self, P.self, x, y, count, standard, OnePlusScale(gamma: gamma, beta: beta), as: A.self)
       } else if let beta {
@@ -98,8 +102,19 @@ extension nk_job {
   }
 
   /// Applies `standard` to one piece of set `s`, which starts at `x` and `y`.
+  @inline(__always)
+  func applyRuns<E: Element>(
+    _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ standard: nk_standard
+  ) {
+    if parameter_dtype == dtype {
+      applyRuns(E.self, E.self, s, piece, x, y, standard)
+    } else {
+      applyRuns(E.self, F32.self, s, piece, x, y, standard)
+    }
+  }
+
   @inline(never)
-  func applyRuns<E: Element, P: Element>(
+  private func applyRuns<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
     _ standard: nk_standard
   ) {

@@ -3,20 +3,22 @@
 import NormKitFloor
 
 /// Elements that are summed in the type of computation before the sums are joined in Double.
-private let chunkLength = 4096
+private let chunkLength = 1024
 
-/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions.
+/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions; sums that
+/// have to be repeated in Double are rare, and do without.
 @inline(__always)
 func addRun<E: Element, A: Arithmetic, R: Reduction>(
   _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: A, to sums: inout LaneSums
 ) {
-  let shifts = SIMD16<A>(repeating: shift)
+  let shifts = A.splat(shift)
+  let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
   var i = 0
   while i < count {
     let end = min(i &+ chunkLength, count)
-    var first0 = SIMD16<A>(repeating: 0), first1 = first0, first2 = first0, first3 = first0
+    var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
     var second0 = first0, second1 = first0, second2 = first0, second3 = first0
-    while i &+ 64 <= end {
+    while isWide && i &+ 64 <= end {
       let x0 = E.load(x, i, as: A.self), x1 = E.load(x, i &+ 16, as: A.self)
       let x2 = E.load(x, i &+ 32, as: A.self), x3 = E.load(x, i &+ 48, as: A.self)
       R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
@@ -40,7 +42,7 @@ func addRun<E: Element, A: Arithmetic, R: Reduction>(
     let first = R.join(R.join(first0, first1), R.join(first2, first3))
     let second = (second0 + second1) + (second2 + second3)
     sums.first = R.join(sums.first, A.widen(first))
-    sums.second += A.widen(second)
+    sums.second = sums.second + A.widen(second)
   }
 }
 
@@ -106,7 +108,7 @@ extension nk_job {
     let start = x + reduced.offset(f).x &* E.size
     if length >= 16 { return E.load(start, (length &- 16) &* i / 3, as: A.self) }
     let part = E.load(start, 0, count: length, as: A.self)
-    return A.fill(part, length, SIMD16<A>(repeating: part[0]))
+    return A.fill(part, length, A.splat(part[0]))
   }
 
   /// What standardizes the set `s` that starts at `x`. `sums`, if its pieces were summed elsewhere.

@@ -4,9 +4,7 @@ import NormKitFloor
 
 extension nk_job {
   @inline(__always)
-  func runs<E: Element, P: Element, R: Reduction>(
-    _: E.Type, _: P.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int
-  ) {
+  func runs<E: Element, R: Reduction>(_: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int) {
     var task = begin
     while task < end {
       let whole = phase == NK_WHOLE || phase == NK_FINISH
@@ -22,13 +20,13 @@ extension nk_job {
       case NK_FINISH:
         standards[s] = standard(E.self, R.self, s, x, sums + s &* Int(pieces))
       case NK_APPLY:
-        if let y { applyRuns(E.self, P.self, s, piece, x, y, standards[s]) }
+        if let y { applyRuns(E.self, s, piece, x, y, standards[s]) }
       default:
         let standard = standard(E.self, R.self, s, x, nil)
         if let y {
           var piece = 0
           while piece < Int(pieces) {
-            applyRuns(E.self, P.self, s, piece, x, y, standard)
+            applyRuns(E.self, s, piece, x, y, standard)
             piece &+= 1
           }
         }

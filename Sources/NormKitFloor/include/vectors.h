@@ -1,10 +1,10 @@
-/* Sixteen lanes: what Swift's SIMD types do not compile to single instructions.
+/* Sixteen lanes: the vocabulary of vector instructions that the kernels are written in.
  *
  * Every kernel works on sixteen logical lanes, whatever the width of the registers; that is what makes results
  * the same on every instruction set. The types below are imported by Swift as SIMD16<Float> and SIMD16<Double>.
- * Arithmetic is written in Swift; here stand conversions, partial loads and stores, fused multiply-add and
- * reductions, because Swift's generic versions become long scalar sequences, or functions that the linker would
- * share between modules compiled for different processors. */
+ * Swift's own operations on them are generic loops over lanes: they compile slowly, some of them to long scalar
+ * sequences, and some to functions that the linker would share between modules compiled for different processors.
+ * Each function here is one vector operation, and is always inlined. */
 #ifndef NORMKIT_VECTORS_H
 #define NORMKIT_VECTORS_H
 
@@ -25,10 +25,29 @@ typedef int32_t nk_i32x16 __attribute__((vector_size(64)));
 typedef uint64_t nk_u64x16 __attribute__((vector_size(128)));
 typedef int64_t nk_i64x16 __attribute__((vector_size(128)));
 
+/* Whether there are registers for the sums of four vectors at once. Where there are not, one vector of sixteen lanes
+ * is four registers, and hides the latency of additions by itself. */
+#if defined(__AVX2__) || defined(__aarch64__)
+enum { NK_FOUR_VECTORS = 1 };
+#else
+enum { NK_FOUR_VECTORS = 0 };
+#endif
+
 /* ---- Between f32 and f64 ------------------------------------------------------------------------------ */
 
 NK_INLINE nk_f64x16 nk_widen(nk_f32x16 v) { return __builtin_convertvector(v, nk_f64x16); }
 NK_INLINE nk_f32x16 nk_narrow(nk_f64x16 v) { return __builtin_convertvector(v, nk_f32x16); }
+
+/* ---- Arithmetic, lane by lane --------------------------------------------------------------------------- */
+
+NK_INLINE nk_f32x16 nk_splat_f32(float v) { return (nk_f32x16){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
+NK_INLINE nk_f64x16 nk_splat_f64(double v) { return (nk_f64x16){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
+NK_INLINE nk_f32x16 nk_add_f32(nk_f32x16 a, nk_f32x16 b) { return a + b; }
+NK_INLINE nk_f64x16 nk_add_f64(nk_f64x16 a, nk_f64x16 b) { return a + b; }
+NK_INLINE nk_f32x16 nk_subtract_f32(nk_f32x16 a, nk_f32x16 b) { return a - b; }
+NK_INLINE nk_f64x16 nk_subtract_f64(nk_f64x16 a, nk_f64x16 b) { return a - b; }
+NK_INLINE nk_f32x16 nk_multiply_f32(nk_f32x16 a, nk_f32x16 b) { return a * b; }
+NK_INLINE nk_f64x16 nk_multiply_f64(nk_f64x16 a, nk_f64x16 b) { return a * b; }
 
 /* ---- a * b + c, rounded once where the processor can --------------------------------------------------- */
 
@@ -104,32 +123,18 @@ typedef _Float16 nk_f16x16 __attribute__((vector_size(32)));
 NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) { return __builtin_convertvector((nk_f16x16)h, nk_f32x16); }
 NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) { return (nk_u16x16)__builtin_convertvector(v, nk_f16x16); }
 #else
-/* binary16 without conversion instructions. Up: the exponent is moved over as it is and corrected by an exact
- * multiplication by 2^112, which also normalizes subnormals. Down: adding and subtracting a magic number rounds
- * to the spacing of the result, to nearest, ties to even. */
+/* Without conversion instructions, this is too much code to be inlined everywhere; see half.c. */
+void nk_sixteen_from_f16(const nk_u16x16 *h, nk_f32x16 *v);
+void nk_sixteen_to_f16(const nk_f32x16 *v, nk_u16x16 *h);
 NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) {
-    nk_u32x16 u = __builtin_convertvector(h, nk_u32x16);
-    nk_u32x16 sign = (u & 0x8000u) << 16;
-    nk_u32x16 magnitude = (u & 0x7fffu) << 13;
-    nk_f32x16 value = (nk_f32x16)magnitude * 0x1p112f;
-    nk_u32x16 special = (nk_u32x16)((u & 0x7c00u) == 0x7c00u);
-    nk_u32x16 quiet = (nk_u32x16)((u & 0x7fffu) > 0x7c00u) & 0x00400000u;
-    nk_u32x16 bits = ((nk_u32x16)value & ~special) | ((magnitude | 0x7f800000u | quiet) & special);
-    return (nk_f32x16)(bits | sign);
+    nk_f32x16 v;
+    nk_sixteen_from_f16(&h, &v);
+    return v;
 }
 NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) {
-    nk_u32x16 u = (nk_u32x16)v;
-    nk_u32x16 sign = (u >> 16) & 0x8000u;
-    nk_u32x16 magnitude = u & 0x7fffffffu;
-    nk_u32x16 is_nan = (nk_u32x16)(magnitude > 0x7f800000u);
-    nk_u32x16 is_large = (nk_u32x16)(magnitude >= 0x477ff000u);            /* rounds to infinity */
-    nk_u32x16 is_small = (nk_u32x16)(magnitude < 0x38800000u);             /* subnormal result */
-    nk_u32x16 normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
-    nk_u32x16 subnormal = (nk_u32x16)((nk_f32x16)magnitude + 0.5f) - 0x3f000000u;
-    nk_u32x16 finite = (normal & ~is_small) | (subnormal & is_small);
-    nk_u32x16 nan = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
-    nk_u32x16 bits = (finite & ~is_large) | (0x7c00u & is_large & ~is_nan) | (nan & is_nan);
-    return __builtin_convertvector(bits | sign, nk_u16x16);
+    nk_u16x16 h;
+    nk_sixteen_to_f16(&v, &h);
+    return h;
 }
 #endif
 
@@ -154,19 +159,17 @@ NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) {
     _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)v);
 }
 #else
+/* A plain loop over a buffer: unrolled, it would be larger than the kernels around it. */
 #define NK_LOAD_PART(type, element, p, count)                                                                 \
-    type lanes = {0};                                                                                         \
-    for (int64_t i = 0; i < (count); i++) {                                                                   \
-        element one;                                                                                          \
-        memcpy(&one, (const char *)(p) + i * (int64_t)sizeof one, sizeof one);                                \
-        lanes[i] = one;                                                                                       \
-    }                                                                                                         \
-    return lanes
+    element part[16] = {0};                                                                                   \
+    _Pragma("clang loop unroll(disable) vectorize(disable)") for (int64_t i = 0; i < (count); i++)            \
+        memcpy(&part[i], (const char *)(p) + i * (int64_t)sizeof(element), sizeof(element));                  \
+    return NK_LOAD(type, part)
 #define NK_STORE_PART(element, p, count, v)                                                                   \
-    for (int64_t i = 0; i < (count); i++) {                                                                   \
-        element one = (v)[i];                                                                                 \
-        memcpy((char *)(p) + i * (int64_t)sizeof one, &one, sizeof one);                                      \
-    }
+    element part[16];                                                                                         \
+    memcpy(part, &(v), sizeof part);                                                                          \
+    _Pragma("clang loop unroll(disable) vectorize(disable)") for (int64_t i = 0; i < (count); i++)            \
+        memcpy((char *)(p) + i * (int64_t)sizeof(element), &part[i], sizeof(element))
 #if defined(__AVX2__)
 NK_INLINE __m256i nk_mask8(int64_t count) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -184,10 +187,10 @@ NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) {
 }
 #else
 NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) { NK_LOAD_PART(nk_f32x16, float, p, count); }
-NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) { NK_STORE_PART(float, p, count, v) }
+NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) { NK_STORE_PART(float, p, count, v); }
 #endif
 NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) { NK_LOAD_PART(nk_u16x16, uint16_t, p, count); }
-NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) { NK_STORE_PART(uint16_t, p, count, v) }
+NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) { NK_STORE_PART(uint16_t, p, count, v); }
 #endif
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -205,7 +208,7 @@ NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) {
 }
 #else
 NK_INLINE nk_f64x16 nk_load_part_f64(const void *p, int64_t count) { NK_LOAD_PART(nk_f64x16, double, p, count); }
-NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { NK_STORE_PART(double, p, count, v) }
+NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { NK_STORE_PART(double, p, count, v); }
 #endif
 
 NK_INLINE nk_f32x16 nk_load_part_f16(const void *p, int64_t count) { return nk_from_f16(nk_load_part_u16(p, count)); }

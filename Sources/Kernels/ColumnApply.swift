@@ -2,13 +2,14 @@
 
 import NormKitFloor
 
+/// Rows that a tile of lanes passes before the next tile starts at the first of them again.
+private let chunkRows = 32
+
 extension nk_job {
-  /// Whether gamma and beta are the same for all lanes of a row (layer normalization over channels), and not one
-  /// per lane.
+  /// Whether gamma and beta are the same for all lanes of a row and change from row to row (layer normalization
+  /// over channels), and not one per lane.
   @inline(__always)
-  private var isUniformInRows: Bool {
-    (gamma != nil || beta != nil) && segment % (lanes &* run) == 0
-  }
+  private var changesByRow: Bool { (gamma != nil || beta != nil) && segment == lanes &* run }
 
   /// Spreads what standardizes each set over its lanes, together with parameters that lanes have of their own.
   /// Returns whether a lane needs Double.
@@ -19,7 +20,7 @@ extension nk_job {
     typealias N = E.Natural
     let coefficients = scratch.coefficients(N.self), wide = scratch.wideCoefficients
     let segment = Int(segment), run = Int(run)
-    let ownParameters = (gamma != nil || beta != nil) && !isUniformInRows
+    let ownParameters = (gamma != nil || beta != nil) && !changesByRow
     var anyWide = false
     var j = 0
     while j < width {
@@ -65,63 +66,110 @@ extension nk_job {
     _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
     let anyWide = spread(E.self, P.self, lane, width, scratch)
-    let uniform = isUniformInRows
-    let rowsPerParameter = uniform ? Int(segment / (lanes &* run)) : 1
-    var f = begin
-    while f < end {
-      let offset = reduced.offset(f)
-      let xs = x + offset.x &* E.size, ys = y + offset.y &* E.size
-      if uniform {
-        let index = (outer &* Int(reduced.extent) &+ f) / rowsPerParameter % Int(parameters)
-        let gamma = gammaValue(P.self, index), beta = betaValue(P.self, index)
-        applyRow(E.self, xs, ys, width, scratch, anyWide) { (z: SIMD16<E.Natural>) in
-          let scale = E.Natural.splat(E.Natural.narrow(gamma))
-          return E.Natural.fma(z, scale, E.Natural.splat(E.Natural.narrow(beta)))
-        } wide: { (z: SIMD16<Double>) in
-          Double.fma(z, Double.splat(gamma), Double.splat(beta))
+    let rows = Rows<E, P>(job: self, x: x, y: y, outer: outer, scratch: scratch)
+    var row = begin
+    while row < end {
+      let chunkEnd = min(row &+ chunkRows, end)
+      var j = 0
+      if !anyWide && NK_FOUR_VECTORS != 0 {
+        while j &+ 64 <= width {
+          if changesByRow {
+            rows.applyFour(j, row, chunkEnd, byRow: true)
+          } else {
+            rows.applyFour(j, row, chunkEnd, byRow: false)
+          }
+          j &+= 64
         }
-      } else {
-        applyRow(E.self, xs, ys, width, scratch, anyWide, { $0 }, wide: { $0 })
       }
-      f &+= 1
+      while j < width {
+        rows.applyOne(j, min(16, width &- j), row, chunkEnd, byRow: changesByRow, anyWide: anyWide)
+        j &+= 16
+      }
+      row = chunkEnd
+    }
+  }
+
+  /// Rows of one block, and how its lanes are standardized.
+  private struct Rows<E: Element, P: Element> {
+    typealias N = E.Natural
+    let job: nk_job
+    let x: UnsafeRawPointer
+    let y: UnsafeMutableRawPointer
+    let outer: Int
+    let scratch: ColumnScratch
+
+    @inline(__always)
+    private func parameters(_ f: Int) -> (gamma: Double, beta: Double) {
+      let index = (outer &* Int(job.reduced.extent) &+ f) % Int(job.parameters)
+      return (job.gammaValue(P.self, index), job.betaValue(P.self, index))
+    }
+
+    /// Four vectors of lanes from `j` on, in rows `begin ..< end`; their coefficients stay in registers.
+    @inline(__always)
+    func applyFour(_ j: Int, _ begin: Int, _ end: Int, byRow: Bool) {
+      let lanes0 = LaneCoefficients(scratch.coefficients(N.self), j)
+      let lanes1 = LaneCoefficients(scratch.coefficients(N.self), j &+ 16)
+      let lanes2 = LaneCoefficients(scratch.coefficients(N.self), j &+ 32)
+      let lanes3 = LaneCoefficients(scratch.coefficients(N.self), j &+ 48)
+      var f = begin
+      while f < end {
+        let offset = job.reduced.offset(f)
+        let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
+        var y0 = lanes0.apply(E.load(xs, 0, as: N.self)), y1 = lanes1.apply(E.load(xs, 16, as: N.self))
+        var y2 = lanes2.apply(E.load(xs, 32, as: N.self)), y3 = lanes3.apply(E.load(xs, 48, as: N.self))
+        if byRow {
+          let (gamma, beta) = parameters(f)
+          let scale = N.splat(N.narrow(gamma)), shift = N.splat(N.narrow(beta))
+          y0 = N.fma(y0, scale, shift)
+          y1 = N.fma(y1, scale, shift)
+          y2 = N.fma(y2, scale, shift)
+          y3 = N.fma(y3, scale, shift)
+        }
+        E.store(ys, 0, y0)
+        E.store(ys, 16, y1)
+        E.store(ys, 32, y2)
+        E.store(ys, 48, y3)
+        f &+= 1
+      }
+    }
+
+    /// `count` lanes from `j` on. Lanes that need Double get it, and the others what they get elsewhere.
+    @inline(__always)
+    func applyOne(_ j: Int, _ count: Int, _ begin: Int, _ end: Int, byRow: Bool, anyWide: Bool) {
+      let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+      var f = begin
+      while f < end {
+        let offset = job.reduced.offset(f)
+        let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
+        let value = count == 16 ? E.load(xs, 0, as: N.self) : E.load(xs, 0, count: count, as: N.self)
+        let (gamma, beta) = byRow ? parameters(f) : (1, 0)
+        var result = lanes.apply(value)
+        if byRow { result = N.fma(result, N.splat(N.narrow(gamma)), N.splat(N.narrow(beta))) }
+        if anyWide {
+          let wide = LaneCoefficients(scratch.wideCoefficients, j).apply(N.widen(value))
+          let chosen = nk_choose_f64(
+            nk_widen(nk_load_f32(scratch.wide + j)), Double.fma(wide, Double.splat(gamma), Double.splat(beta)),
+            N.widen(result))
+          result = N.narrow(chosen)
+        }
+        if count == 16 { E.store(ys, 0, result) } else { E.store(ys, 0, count: count, result) }
+        f &+= 1
+      }
     }
   }
 }
 
-@inline(__always)
-private func applyRow<E: Element>(
-  _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ width: Int, _ scratch: ColumnScratch,
-  _ anyWide: Bool, _ finish: (SIMD16<E.Natural>) -> SIMD16<E.Natural>,
-  wide finishWide: (SIMD16<Double>) -> SIMD16<Double>
-) {
-  typealias N = E.Natural
-  let coefficients = scratch.coefficients(N.self)
-  var j = 0
-  while j < width {
-    let count = min(16, width &- j)
-    let value = count == 16 ? E.load(x, j, as: N.self) : E.load(x, j, count: count, as: N.self)
-    var result = finish(standardize(value, coefficients, j))
-    if anyWide {
-      let other = finishWide(standardize(N.widen(value), scratch.wideCoefficients, j))
-      let choose = nk_load_f32(scratch.wide + j)
-      result = N.narrow(chooseLanes(choose, other, N.widen(result)))
-    }
-    if count == 16 { E.store(y, j, result) } else { E.store(y, j, count: count, result) }
-    j &+= 16
+/// y = (x - mean) * scale + offset, sixteen lanes.
+private struct LaneCoefficients<A: Arithmetic> {
+  let mean, scale, offset: SIMD16<A>
+
+  @inline(__always)
+  init(_ coefficients: ColumnScratch.Coefficients<A>, _ j: Int) {
+    mean = A.load(UnsafeRawPointer(coefficients.mean), j)
+    scale = A.load(UnsafeRawPointer(coefficients.scale), j)
+    offset = A.load(UnsafeRawPointer(coefficients.offset), j)
   }
-}
 
-@inline(__always)
-private func standardize<A: Arithmetic>(
-  _ x: SIMD16<A>, _ coefficients: ColumnScratch.Coefficients<A>, _ j: Int
-) -> SIMD16<A> {
-  let mean = A.load(UnsafeRawPointer(coefficients.mean), j)
-  let scale = A.load(UnsafeRawPointer(coefficients.scale), j)
-  return A.fma(x - mean, scale, A.load(UnsafeRawPointer(coefficients.offset), j))
-}
-
-/// Lanes of `a` where `choose` is not 0, lanes of `b` elsewhere.
-@inline(__always)
-private func chooseLanes(_ choose: SIMD16<Float>, _ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-  nk_choose_f64(nk_widen(choose), a, b)
+  @inline(__always)
+  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, scale, offset) }
 }

@@ -34,7 +34,7 @@ private func runFamily<E: Element, R: Reduction>(
   _ scratch: UnsafeMutableRawPointer
 ) {
   if Int(job.pointee.family) == NK_RUNS {
-    job.pointee.runs(E.self, R.self, Int(phase), Int(begin), Int(end))
+    job.pointee.runs(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)
   } else {
     job.pointee.columns(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)
   }

@@ -44,7 +44,8 @@ enum Moments: Reduction {
   @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     guard SquareSum.isReliable(sums, count, in: A.self) else { return false }
-    return !(sums.second > 4 * (sums.second - sums.first * (sums.first / count)))
+    // second <= 4 * (second - first * first / count), without a division; NaN is not for Double to mend.
+    return !(4 * sums.first * sums.first > 3 * count * sums.second)
   }
 }
 

@@ -111,27 +111,14 @@ extension nk_job {
     return A.fill(part, length, A.splat(part[0]))
   }
 
-  /// What standardizes the set `s` that starts at `x`. `sums`, if its pieces were summed elsewhere.
-  @inline(never)
+  /// What standardizes the set `s` that starts at `x`, from its sums over elements shifted by `shift`.
+  @inline(__always)
   func standardOfRuns<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, _ summed: UnsafePointer<nk_sums>?
+    _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, _ sums: nk_sums, _ shift: E.Natural
   ) -> nk_standard {
     typealias N = E.Natural
-    let count = Double(setSize)
-    let shift: N = R.isCentred ? sample(E.self, x, as: N.self) : 0
-    var sums: nk_sums
-    if let summed {
-      sums = summed[0]
-      var piece = 1
-      while piece < Int(pieces) {
-        sums = R.join(sums, summed[piece])
-        piece &+= 1
-      }
-    } else {
-      sums = setSums(E.self, R.self, x, shift: shift)
-    }
-    if R.isReliable(sums, count, in: N.self) { return finish(s, sums, shift: N.widen(shift), as: N.self) }
-    return standardInDouble(E.self, R.self, s, x, near: N.widen(shift) + sums.first / count)
+    if R.isReliable(sums, Double(setSize), in: N.self) { return finish(s, sums, shift: N.widen(shift), as: N.self) }
+    return standardInDouble(E.self, R.self, s, x, near: N.widen(shift) + sums.first / Double(setSize))
   }
 
   /// The same where sums in the type of computation overflow, underflow or cancel.

@@ -1,45 +1,110 @@
-// Jobs whose sets are runs of neighbouring elements: one set after another, each while it is in cache.
+// Jobs whose sets are runs of neighbouring elements: a few sets at a time, while they are in cache.
 
 import NormKitFloor
 
+/// Sets that are taken together, and their bytes at most. The steps from sums to factors are a long chain of
+/// dependent operations for one set; those of several sets overlap.
+private let mostSets = 8
+private let mostBytes = 24 * 1024
+
+/// Working memory for the sets at hand.
+private struct RunScratch<N: Arithmetic> {
+  let shifts: UnsafeMutablePointer<N>
+  let sums: UnsafeMutablePointer<nk_sums>
+  let standards: UnsafeMutablePointer<nk_standard>
+
+  @inline(__always)
+  init(_ base: UnsafeMutableRawPointer) {
+    shifts = base.assumingMemoryBound(to: N.self)
+    sums = (base + 64).assumingMemoryBound(to: nk_sums.self)
+    standards = (base + 256).assumingMemoryBound(to: nk_standard.self)
+  }
+}
+
 extension nk_job {
   @inline(__always)
-  func runs<E: Element, R: Reduction>(_: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int) {
-    var task = begin
-    while task < end {
-      let whole = phase == NK_WHOLE || phase == NK_FINISH
-      let s = whole ? task : task / Int(pieces), piece = whole ? 0 : task &- s &* Int(pieces)
-      let outer = lanes == 1 ? s : s / Int(lanes)
-      let start = kept.offset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
-      let x = self.x! + (start.x &+ inner) &* E.size
-      let y = self.y.map { $0 + (start.y &+ inner) &* E.size }
-      switch phase {
-      case NK_SUMS:
-        let shift: E.Natural = R.isCentred ? sample(E.self, x, as: E.Natural.self) : 0
-        sums[task] = pieceSums(E.self, R.self, x, piece, shift: shift)
-      case NK_FINISH:
-        standards[s] = standard(E.self, R.self, s, x, sums + s &* Int(pieces))
-      case NK_APPLY:
-        if let y { applyRuns(E.self, s, piece, x, y, standards[s]) }
-      default:
-        let standard = standard(E.self, R.self, s, x, nil)
-        if let y {
-          var piece = 0
-          while piece < Int(pieces) {
-            applyRuns(E.self, s, piece, x, y, standard)
-            piece &+= 1
-          }
-        }
+  func runs<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
+  ) {
+    if phase == NK_WHOLE {
+      let scratch = RunScratch<E.Natural>(memory)
+      let together = max(1, min(mostSets, mostBytes / (setSize &* E.size)))
+      var s = begin
+      while s < end {
+        let count = min(together, end &- s)
+        wholeSets(E.self, R.self, s, count, scratch)
+        s &+= count
       }
-      task &+= 1
+    } else {
+      var task = begin
+      while task < end {
+        partOfSet(E.self, R.self, phase, task)
+        task &+= 1
+      }
     }
   }
 
+  /// Where the elements of set `s` begin.
   @inline(__always)
-  private func standard<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, _ summed: UnsafePointer<nk_sums>?
-  ) -> nk_standard {
-    if Int(statistic) == NK_GIVEN { return given(s, as: E.Natural.self) }
-    return standardOfRuns(E.self, R.self, s, x, summed)
+  private func start<E: Element>(_: E.Type, _ s: Int) -> (x: UnsafeRawPointer, y: UnsafeMutableRawPointer?) {
+    let outer = lanes == 1 ? s : s / Int(lanes)
+    let offset = kept.offset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
+    return (x + (offset.x &+ inner) &* E.size, y.map { $0 + (offset.y &+ inner) &* E.size })
+  }
+
+  @inline(__always)
+  private func wholeSets<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
+  ) {
+    if Int(statistic) == NK_GIVEN {
+      for k in 0..<count { scratch.standards[k] = given(first &+ k, as: E.Natural.self) }
+    } else {
+      sumSets(E.self, R.self, first, count, scratch)
+      for k in 0..<count {
+        let x = start(E.self, first &+ k).x
+        scratch.standards[k] = standardOfRuns(E.self, R.self, first &+ k, x, scratch.sums[k], scratch.shifts[k])
+      }
+    }
+    guard y != nil else { return }
+    for k in 0..<count {
+      let (x, y) = start(E.self, first &+ k)
+      guard let y else { return }
+      for piece in 0..<Int(pieces) { applyRuns(E.self, first &+ k, piece, x, y, scratch.standards[k]) }
+    }
+  }
+
+  @inline(never)
+  private func sumSets<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
+  ) {
+    for k in 0..<count {
+      scratch.shifts[k] = R.isCentred ? sample(E.self, start(E.self, first &+ k).x, as: E.Natural.self) : 0
+    }
+    for k in 0..<count {
+      scratch.sums[k] = setSums(E.self, R.self, start(E.self, first &+ k).x, shift: scratch.shifts[k])
+    }
+  }
+
+  /// One task of the phases in which several threads share a set.
+  @inline(never)
+  private func partOfSet<E: Element, R: Reduction>(_: E.Type, _: R.Type, _ phase: Int, _ task: Int) {
+    let s = phase == NK_FINISH ? task : task / Int(pieces), piece = task &- s &* Int(pieces)
+    let (x, y) = start(E.self, s)
+    if phase == NK_APPLY {
+      if let y { applyRuns(E.self, s, piece, x, y, standards[s]) }
+      return
+    }
+    if Int(statistic) == NK_GIVEN {
+      standards[s] = given(s, as: E.Natural.self)
+      return
+    }
+    let shift: E.Natural = R.isCentred ? sample(E.self, x, as: E.Natural.self) : 0
+    if phase == NK_SUMS {
+      sums[task] = pieceSums(E.self, R.self, x, piece, shift: shift)
+    } else {
+      var total = sums[s &* Int(pieces)]
+      for piece in 1..<Int(pieces) { total = R.join(total, sums[s &* Int(pieces) &+ piece]) }
+      standards[s] = standardOfRuns(E.self, R.self, s, x, total, shift)
+    }
   }
 }

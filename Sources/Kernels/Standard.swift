@@ -22,36 +22,34 @@ extension nk_job {
   /// shifted by, exactly.
   @inline(__always)
   func finish<N: Arithmetic>(_ s: Int, _ sums: nk_sums, shift: Double, as: N.Type) -> nk_standard {
-    let count = Double(setSize)
+    let count = Double(setSize), inverse = 1 / count
     var standard = nk_standard(mean: 0, residue: 0, factor: 0)
-    var spread: Double
+    var quantity: Double
     switch Int(statistic) {
     case NK_MOMENTS:
-      let delta = sums.first / count
+      let delta = sums.first * inverse
       let rest = sums.second - sums.first * delta
       let squares = rest < 0 ? 0 : rest
-      let variance = squares / count
       standard.mean = N.widen(N.narrow(shift + delta))
       standard.residue = (shift - standard.mean) + delta
-      standard.factor = factor(Int(rule) == NK_ADDED ? variance.squareRoot() : variance)
-      spread = squares / (count - Double(correction))
+      quantity = squares * inverse
+      if Int(spread_kind) == NK_VARIANCE, let output = spread {
+        put(output, s, squares / (count - Double(correction)), as: N.self)
+      }
       if let running_mean, let running_variance {
         blend(running_mean, s, shift + delta, as: N.self)
         blend(running_variance, s, squares / (count - Double(running_correction)), as: N.self)
       }
-    case NK_MEAN_SQUARE:
-      spread = sums.second / count
-      standard.factor = factor(spread)
-    case NK_SQUARE_SUM:
-      spread = sums.second.squareRoot()
-      standard.factor = factor(spread)
-    default:
-      spread = sums.first
-      standard.factor = factor(spread)
+      if Int(rule) == NK_ADDED { quantity = quantity.squareRoot() }
+    case NK_MEAN_SQUARE: quantity = sums.second * inverse
+    case NK_SQUARE_SUM: quantity = sums.second.squareRoot()
+    default: quantity = sums.first
     }
-    if Int(spread_kind) == NK_FACTOR { spread = standard.factor }
+    standard.factor = factor(quantity)
     if let mean { put(mean, s, standard.mean, as: N.self) }
-    if let output = self.spread { put(output, s, spread, as: N.self) }
+    if let output = spread, Int(spread_kind) != NK_VARIANCE {
+      put(output, s, Int(spread_kind) == NK_NORM ? quantity : standard.factor, as: N.self)
+    }
     return standard
   }
 

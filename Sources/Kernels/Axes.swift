@@ -7,30 +7,45 @@ struct Offset {
   var y: Int
 }
 
-extension nk_axes {
-  /// Offsets, in elements, of step `index`. Nearly always there is one axis; more are decoded digit by digit.
+extension nk_job {
+  /// Offsets, in elements, of an outer kept step. Nearly always there is one axis; more are decoded digit by digit.
   @inline(__always)
-  func offset(_ index: Int) -> Offset {
-    if count <= 1 { return Offset(x: index &* Int(axis.0.x_stride), y: index &* Int(axis.0.y_stride)) }
-    return decode(index)
+  func keptOffset(_ index: Int) -> Offset {
+    if kept.count > 1 { return decodeKept(index) }
+    return Offset(x: index &* Int(kept.axis.0.x_stride), y: index &* Int(kept.axis.0.y_stride))
   }
 
-  @inline(never)
-  private func decode(_ index: Int) -> Offset {
+  /// The same for an outer reduced step.
+  @inline(__always)
+  func reducedOffset(_ index: Int) -> Offset {
+    if reduced.count > 1 { return decodeReduced(index) }
+    return Offset(x: index &* Int(reduced.axis.0.x_stride), y: index &* Int(reduced.axis.0.y_stride))
+  }
+
+  @inline(never) private func decodeKept(_ index: Int) -> Offset { kept.decode(index) }
+  @inline(never) private func decodeReduced(_ index: Int) -> Offset { reduced.decode(index) }
+}
+
+extension nk_axes {
+  @inline(__always)
+  fileprivate func decode(_ index: Int) -> Offset {
     var rest = index
     var offset = Offset(x: 0, y: 0)
-    withUnsafePointer(to: axis) { tuple in
-      tuple.withMemoryRebound(to: nk_axis.self, capacity: Int(NK_MAX_AXES)) { axes in
-        var i = Int(count)
-        while i > 0 {
-          i &-= 1
-          let digit = rest % Int(axes[i].extent)
-          rest = rest / Int(axes[i].extent)
-          offset.x &+= digit &* Int(axes[i].x_stride)
-          offset.y &+= digit &* Int(axes[i].y_stride)
-        }
-      }
-    }
+    if count > 3 { axis.3.take(&rest, &offset) }
+    if count > 2 { axis.2.take(&rest, &offset) }
+    axis.1.take(&rest, &offset)
+    axis.0.take(&rest, &offset)
     return offset
+  }
+}
+
+extension nk_axis {
+  /// Takes the last digit off `index`.
+  @inline(__always)
+  fileprivate func take(_ index: inout Int, _ offset: inout Offset) {
+    let digit = index % Int(extent)
+    index = index / Int(extent)
+    offset.x &+= digit &* Int(x_stride)
+    offset.y &+= digit &* Int(y_stride)
   }
 }

@@ -113,7 +113,7 @@ extension nk_job {
       let lanes3 = LaneCoefficients(scratch.coefficients(N.self), j &+ 48)
       var f = begin
       while f < end {
-        let offset = job.reduced.offset(f)
+        let offset = job.reducedOffset(f)
         let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
         var y0 = lanes0.apply(E.load(xs, 0, as: N.self)), y1 = lanes1.apply(E.load(xs, 16, as: N.self))
         var y2 = lanes2.apply(E.load(xs, 32, as: N.self)), y3 = lanes3.apply(E.load(xs, 48, as: N.self))
@@ -139,7 +139,7 @@ extension nk_job {
       let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
       var f = begin
       while f < end {
-        let offset = job.reduced.offset(f)
+        let offset = job.reducedOffset(f)
         let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
         let value = count == 16 ? E.load(xs, 0, as: N.self) : E.load(xs, 0, count: count, as: N.self)
         let (gamma, beta) = byRow ? parameters(f) : (1, 0)

@@ -25,7 +25,7 @@ extension nk_job {
         var second0 = first0, second1 = first0, second2 = first0, second3 = first0
         var f = chunk
         while f < chunkEnd {
-          let row = x + reduced.offset(f).x &* E.size
+          let row = x + reducedOffset(f).x &* E.size
           let x0 = E.load(row, j, as: A.self), x1 = E.load(row, j &+ 16, as: A.self)
           let x2 = E.load(row, j &+ 32, as: A.self), x3 = E.load(row, j &+ 48, as: A.self)
           R.add(R.isCentred ? x0 - shift0 : x0, &first0, &second0)
@@ -46,7 +46,7 @@ extension nk_job {
         var first0 = A.splat(0), second0 = first0
         var f = chunk
         while f < chunkEnd {
-          let row = x + reduced.offset(f).x &* E.size
+          let row = x + reducedOffset(f).x &* E.size
           let x0 = count == 16 ? E.load(row, j, as: A.self) : E.load(row, j, count: count, as: A.self)
           R.add(R.isCentred ? x0 - shift0 : x0, &first0, &second0)
           f &+= 1
@@ -100,8 +100,8 @@ extension nk_job {
     typealias N = E.Natural
     let shift = scratch.shift(N.self)
     let run = Int(run), last = Int(reduced.extent) &- 1
-    let row0 = x, row1 = x + reduced.offset(last / 3).x &* E.size
-    let row2 = x + reduced.offset(last &* 2 / 3).x &* E.size, row3 = x + reduced.offset(last).x &* E.size
+    let row0 = x, row1 = x + reducedOffset(last / 3).x &* E.size
+    let row2 = x + reducedOffset(last &* 2 / 3).x &* E.size, row3 = x + reducedOffset(last).x &* E.size
     var j = 0
     if run == 1 {
       while j &+ 16 <= width {

@@ -16,7 +16,7 @@ extension nk_job {
       let outer = unit / Int(blocks)
       let lane = (unit &- outer &* Int(blocks)) &* Int(block)
       let width = min(Int(block), perLane &- lane)
-      let start = kept.offset(outer)
+      let start = keptOffset(outer)
       let x = self.x! + (start.x &+ lane) &* E.size
       let y = self.y.map { $0 + (start.y &+ lane) &* E.size }
       let firstSet = outer &* Int(lanes) &+ lane / Int(run), sets = width / Int(run)

@@ -132,7 +132,7 @@ extension nk_job {
   ) {
     let outer = lanes == 1 ? s : s / Int(lanes), lane = s &- outer &* Int(lanes)
     forRuns(of: piece) { f, start, count in
-      let offset = reduced.offset(f)
+      let offset = reducedOffset(f)
       let row = (outer &* Int(reduced.extent) &+ f) &* Int(lanes) &+ lane
       applySpan(
         E.self, P.self, x + (offset.x &+ start) &* E.size, y + (offset.y &+ start) &* E.size, count,

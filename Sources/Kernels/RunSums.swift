@@ -54,7 +54,7 @@ extension nk_job {
   ) -> nk_sums {
     var sums = LaneSums()
     forRuns(of: piece) { f, start, count in
-      addRun(E.self, R.self, x + (reduced.offset(f).x &+ start) &* E.size, count, shift: shift, to: &sums)
+      addRun(E.self, R.self, x + (reducedOffset(f).x &+ start) &* E.size, count, shift: shift, to: &sums)
     }
     return R.collapse(sums)
   }
@@ -105,7 +105,7 @@ extension nk_job {
   ) -> SIMD16<A> {
     let f = (Int(reduced.extent) &- 1) &* i / 3
     let length = Int(run)
-    let start = x + reduced.offset(f).x &* E.size
+    let start = x + reducedOffset(f).x &* E.size
     if length >= 16 { return E.load(start, (length &- 16) &* i / 3, as: A.self) }
     let part = E.load(start, 0, count: length, as: A.self)
     return A.fill(part, length, A.splat(part[0]))

@@ -48,7 +48,7 @@ extension nk_job {
   @inline(__always)
   private func start<E: Element>(_: E.Type, _ s: Int) -> (x: UnsafeRawPointer, y: UnsafeMutableRawPointer?) {
     let outer = lanes == 1 ? s : s / Int(lanes)
-    let offset = kept.offset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
+    let offset = keptOffset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
     return (x + (offset.x &+ inner) &* E.size, y.map { $0 + (offset.y &+ inner) &* E.size })
   }
 

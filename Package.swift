@@ -18,7 +18,8 @@ func kernels(_ name: String, flags: [String]) -> Target {
     name: "Kernels\(name)",
     dependencies: ["NormKitFloor"],
     swiftSettings: embedded + [
-      .unsafeFlags(["-Ounchecked", "-enforce-exclusivity=unchecked"] + flags.flatMap { ["-Xcc", $0] })
+      .unsafeFlags(
+        ["-Ounchecked", "-enforce-exclusivity=unchecked"] + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
     ])
 }
 
@@ -49,7 +50,7 @@ let package = Package(
         .unsafeFlags(
           [
             "-Xlinker", "-soname=libnormkit.so.0", "-Xlinker", "-z", "-Xlinker", "nodelete",
-            "-Xlinker", "--strip-debug",
+            "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "--strip-debug",
             "-Xlinker", "--version-script=\(Context.packageDirectory)/include/normkit.map",
           ], .when(configuration: .release))
       ]),

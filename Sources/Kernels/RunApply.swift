@@ -98,6 +98,8 @@ extension nk_job {
       }
     } else if let beta {
       applyLanes(E.self, P.self, x, y, count, standard, Shift(beta: beta), as: A.self)
+    } else {
+      applyUniform(E.self, x, y, count, standard, gamma: 1, beta: 0, as: A.self)
     }
   }
 
@@ -120,12 +122,15 @@ extension nk_job {
   ) {
     if needsDouble(standard, in: E.Natural.self) {
       applyPiece(E.self, P.self, s, piece, x, y, standard, as: Double.self)
+    } else if segment == 1 && parameters == run && run_pieces == 1 && reduced.extent == 1 {
+      // A row with a parameter for each element: what layer and RMS normalization are nearly always.
+      applyParameters(E.self, P.self, x, y, Int(run), 0, standard, as: E.Natural.self)
     } else {
       applyPiece(E.self, P.self, s, piece, x, y, standard, as: E.Natural.self)
     }
   }
 
-  @inline(__always)
+  @inline(never)
   private func applyPiece<E: Element, P: Element, A: Arithmetic>(
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
     _ standard: nk_standard, as: A.Type

@@ -11,7 +11,7 @@ extension nk_job {
   func factor(_ quantity: Double) -> Double {
     let divisor: Double
     switch Int(rule) {
-    case NK_INSIDE_SQRT: divisor = (quantity + epsilon).squareRoot()
+    case NK_INSIDE_SQRT: divisor = nk_sqrt(quantity + epsilon)
     case NK_ADDED: divisor = quantity + epsilon
     default: divisor = quantity < epsilon ? epsilon : quantity
     }
@@ -40,9 +40,9 @@ extension nk_job {
         blend(running_mean, s, shift + delta, as: N.self)
         blend(running_variance, s, squares / (count - Double(running_correction)), as: N.self)
       }
-      if Int(rule) == NK_ADDED { quantity = quantity.squareRoot() }
+      if Int(rule) == NK_ADDED { quantity = nk_sqrt(quantity) }
     case NK_MEAN_SQUARE: quantity = sums.second * inverse
-    case NK_SQUARE_SUM: quantity = sums.second.squareRoot()
+    case NK_SQUARE_SUM: quantity = nk_sqrt(sums.second)
     default: quantity = sums.first
     }
     standard.factor = factor(quantity)

@@ -33,61 +33,55 @@ struct Span {
   }
 }
 
-/// The buffers of one call. Outputs are given with the status that an overlap has.
+/// The buffers of one call. Each is checked against those before it.
 struct Buffers {
   private struct Buffer {
     var span: Span
+    /// What an overlap is refused with if the buffer is an output; NORMKIT_OK for an input.
     var status: Int
   }
 
-  private var buffers = InlineArray<10, Buffer>(repeating: Buffer(span: Span(nil, length: 0), status: 0))
+  private var buffers = InlineArray<10, Buffer>(repeating: Buffer(span: Span(nil, length: 0), status: NORMKIT_OK))
   private var count = 0
   private let types: Types
-  private let x: Span
 
-  /// x, and y, which may be exactly x. A run is `length` elements; strides count elements.
+  /// x, and y, which may be exactly x.
   init(
-    _ types: Types, x: UnsafeRawPointer?, xStride: Int, y: UnsafeMutableRawPointer?, yStride: Int, length: Int, count: Int
-  ) {
+    _ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?
+  ) throws(Refusal) {
     self.types = types
     let bytes = types.dataSize
-    self.x = Span(x, length: length &* bytes, count: count, stride: xStride &* bytes)
-    append(Span(y, length: length &* bytes, count: count, stride: yStride &* bytes), NORMKIT_ERROR_Y_OVERLAP)
+    let x = Span(x, length: runs.length &* bytes, count: runs.count, stride: runs.xStride &* bytes)
+    let y = Span(y, length: runs.length &* bytes, count: runs.count, stride: runs.yStride &* bytes)
+    if !y.isSame(as: x) { try append(x, NORMKIT_OK) }
+    try append(y, NORMKIT_ERROR_Y_OVERLAP)
   }
 
-  private mutating func append(_ span: Span, _ status: Int) {
+  private mutating func append(_ span: Span, _ status: Int) throws(Refusal) {
     guard span.count > 0 else { return }
+    for i in 0..<count {
+      let other = buffers[i].status
+      guard (status != NORMKIT_OK || other != NORMKIT_OK) && span.overlaps(buffers[i].span) else { continue }
+      throw Refusal(other != NORMKIT_OK ? other : status)
+    }
     buffers[count] = Buffer(span: span, status: status)
     count += 1
   }
 
-  /// gamma, beta and their like: inputs of `parameters` entries.
-  mutating func parameters(_ p: UnsafeRawPointer?, _ entries: Int) {
-    append(Span(p, length: entries &* types.parameterSize), NORMKIT_OK)
+  /// gamma, beta and their like: inputs of `entries` parameters.
+  mutating func parameters(_ p: UnsafeRawPointer?, _ entries: Int) throws(Refusal) {
+    try append(Span(p, length: entries &* types.parameterSize), NORMKIT_OK)
   }
 
   /// Statistics that are inputs.
-  mutating func given(_ p: UnsafeRawPointer?, _ entries: Int) {
-    append(Span(p, length: entries &* types.statisticsSize), NORMKIT_OK)
+  mutating func given(_ p: UnsafeRawPointer?, _ entries: Int) throws(Refusal) {
+    try append(Span(p, length: entries &* types.statisticsSize), NORMKIT_OK)
   }
 
   /// Statistics that are outputs.
   mutating func statistics(
     _ p: UnsafeMutableRawPointer?, _ entries: Int, _ status: Int = NORMKIT_ERROR_STATISTICS_OVERLAP
-  ) {
-    append(Span(p, length: entries &* types.statisticsSize), status)
-  }
-
-  /// Refuses the call if an output overlaps another buffer.
-  func check() throws(Refusal) {
-    for i in 0..<count {
-      let output = buffers[i]
-      guard output.status != NORMKIT_OK else { continue }
-      let mayBeX = output.status == NORMKIT_ERROR_Y_OVERLAP && output.span.isSame(as: x)
-      try require(mayBeX || !output.span.overlaps(x), output.status)
-      for j in 0..<count where j != i {
-        try require(!output.span.overlaps(buffers[j].span), output.status)
-      }
-    }
+  ) throws(Refusal) {
+    try append(Span(p, length: entries &* types.statisticsSize), status)
   }
 }

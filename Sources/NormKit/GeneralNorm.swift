@@ -18,10 +18,10 @@ public func normkit_normalize(
     try requireData(tensor.elements, x, y)
     try require(!tensor.hasEmptySets || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
     var request = try Request(types, try tensor.runs(), x: x, y: y)
-    request.statistics(mean, rstd, tensor.sets)
+    try request.statistics(mean, rstd, tensor.sets)
     request.job.rule = Int32(isInside ? NK_INSIDE_SQRT : NK_ADDED)
     request.job.epsilon = epsilon
-    try request.run(tensor.view)
+    request.run(tensor.view)
   }
 }
 
@@ -38,12 +38,12 @@ public func normkit_lp_normalize(
     let tensor = try AxisTensor(rank, shape, axis_count, axes)
     try requireData(tensor.elements, x, y)
     var request = try Request(types, try tensor.runs(), x: x, y: y)
-    request.statistics(nil, norms, tensor.sets)
+    try request.statistics(nil, norms, tensor.sets)
     request.job.statistic = statistic
     request.job.rule = Int32(NK_FLOOR)
     request.job.spread_kind = Int32(NK_NORM)
     request.job.epsilon = epsilon
-    try request.run(tensor.view)
+    request.run(tensor.view)
     if tensor.elements == 0, let norms { zero(norms, count: tensor.sets, types) }
   }
 }
@@ -62,10 +62,10 @@ public func normkit_moments(
     try require(tensor.elements == 0 || correction < tensor.setSize, NORMKIT_ERROR_CORRECTION)
     try require(x != nil || tensor.elements == 0, NORMKIT_ERROR_X_NULL)
     var request = try Request(types, try tensor.runs(), x: x, y: nil)
-    request.statistics(mean, variance, tensor.sets)
+    try request.statistics(mean, variance, tensor.sets)
     request.job.spread_kind = Int32(NK_VARIANCE)
     request.job.correction = correction
-    try request.run(tensor.view)
+    request.run(tensor.view)
   }
 }
 

@@ -13,9 +13,7 @@ public func normkit_layer_norm(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    var request = try rowRequest(types, rows, size, x, x_stride, gamma, beta, y, y_stride, mean, rstd)
-    request.request.job.epsilon = epsilon
-    try request.request.run(request.view)
+    try normalizeRows(types, rows, size, x, x_stride, gamma, beta, epsilon, y, y_stride, mean, rstd) { _ in }
   }
 }
 
@@ -30,32 +28,35 @@ public func normkit_rms_norm(
     let types = try Types(dtype, parameter_dtype)
     try require(one_plus_gamma == 0 || one_plus_gamma == 1, NORMKIT_ERROR_ONE_PLUS_GAMMA)
     try requireEpsilon(epsilon)
-    var request = try rowRequest(types, rows, size, x, x_stride, gamma, beta, y, y_stride, nil, rstd)
-    request.request.job.statistic = Int32(NK_MEAN_SQUARE)
-    request.request.job.one_plus_gamma = one_plus_gamma
-    request.request.job.epsilon = epsilon
-    try request.request.run(request.view)
+    try normalizeRows(types, rows, size, x, x_stride, gamma, beta, epsilon, y, y_stride, nil, rstd) { job in
+      job.statistic = Int32(NK_MEAN_SQUARE)
+      job.one_plus_gamma = one_plus_gamma
+    }
   }
 }
 
-/// What layer and RMS normalization over rows have in common.
-private func rowRequest(
+/// What layer and RMS normalization over rows have in common. `adjust` says what they have not.
+@inline(__always)
+private func normalizeRows(
   _ types: Types, _ rows: Int64, _ size: Int64, _ x: UnsafeRawPointer?, _ xStride: Int64,
-  _ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ y: UnsafeMutableRawPointer?, _ yStride: Int64,
-  _ mean: UnsafeMutableRawPointer?, _ rstd: UnsafeMutableRawPointer?
-) throws(Refusal) -> (request: Request, view: View) {
+  _ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ epsilon: Double, _ y: UnsafeMutableRawPointer?,
+  _ yStride: Int64, _ mean: UnsafeMutableRawPointer?, _ rstd: UnsafeMutableRawPointer?,
+  _ adjust: (inout nk_job) -> Void
+) throws(Refusal) {
   let rows = try extent(rows, NORMKIT_ERROR_ROWS)
   let size = try extent(size, NORMKIT_ERROR_SIZE)
   let runs = try Runs(length: size, count: rows, xStride: xStride, yStride: yStride)
   try requireData(runs.elements, x, y)
   try require(size > 0 || rows == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
   var request = try Request(types, runs, x: x, y: y)
-  request.parameters(gamma, beta, size, segment: 1)
-  request.statistics(mean, rstd, rows)
+  try request.parameters(gamma, beta, size, segment: 1)
+  try request.statistics(mean, rstd, rows)
+  request.job.epsilon = epsilon
+  adjust(&request.job)
   var view = View()
   view.keep(rows, xStride: runs.xStride, yStride: runs.yStride)
   view.reduce(size, xStride: 1, yStride: 1)
-  return (request, view)
+  request.run(view)
 }
 
 @_cdecl("normkit_layer_norm_channels") @implementation
@@ -74,14 +75,14 @@ public func normkit_layer_norm_channels(
     try require(
       data.channels > 0 || statistics == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
     var request = try Request(types, data.runs, x: x, y: y)
-    request.parameters(gamma, beta, data.channels, segment: data.segment)
-    request.statistics(mean, rstd, statistics)
+    try request.parameters(gamma, beta, data.channels, segment: data.segment)
+    try request.statistics(mean, rstd, statistics)
     request.job.epsilon = epsilon
     let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
     var view = View()
     view.keep(data.samples, xStride: xs.sample, yStride: ys.sample)
     view.reduce(data.channels, xStride: xs.channel, yStride: ys.channel)
     view.keep(data.positions, xStride: xs.position, yStride: ys.position)
-    try request.run(view)
+    request.run(view)
   }
 }

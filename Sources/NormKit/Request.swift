@@ -75,8 +75,7 @@ struct Request {
     self.kernel = kernel
     self.types = types
     elements = runs.elements
-    buffers = Buffers(
-      types, x: x, xStride: runs.xStride, y: y, yStride: runs.yStride, length: runs.length, count: runs.count)
+    buffers = try Buffers(types, runs, x: x, y: y)
     job.dtype = types.data
     job.parameter_dtype = types.parameter
     job.statistic = Int32(NK_MOMENTS)
@@ -91,26 +90,27 @@ struct Request {
   /// gamma and beta, `count` of each, which change every `segment` elements.
   mutating func parameters(
     _ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ count: Int, segment: Int
-  ) {
+  ) throws(Refusal) {
     job.gamma = gamma
     job.beta = beta
     job.parameters = Int64(count)
     job.segment = Int64(segment)
-    buffers.parameters(gamma, count)
-    buffers.parameters(beta, count)
+    try buffers.parameters(gamma, count)
+    try buffers.parameters(beta, count)
   }
 
   /// Statistics outputs, `count` of each.
-  mutating func statistics(_ mean: UnsafeMutableRawPointer?, _ spread: UnsafeMutableRawPointer?, _ count: Int) {
+  mutating func statistics(
+    _ mean: UnsafeMutableRawPointer?, _ spread: UnsafeMutableRawPointer?, _ count: Int
+  ) throws(Refusal) {
     job.mean = mean
     job.spread = spread
-    buffers.statistics(mean, count)
-    buffers.statistics(spread, count)
+    try buffers.statistics(mean, count)
+    try buffers.statistics(spread, count)
   }
 
-  /// Checks the buffers and runs the job over `view`. Without elements there is nothing to do.
-  mutating func run(_ view: View) throws(Refusal) {
-    try buffers.check()
+  /// Runs the job over `view`. Without elements there is nothing to do.
+  mutating func run(_ view: borrowing View) {
     guard elements > 0 else { return }
     view.enter(&job)
     job.cut(elementSize: types.dataSize)

@@ -43,8 +43,9 @@ struct View {
     append(extent, isReduced: true, xStride: xStride, yStride: yStride)
   }
 
-  /// Takes the innermost axis off if it has this kind and lies without gaps over `inner` elements.
-  private mutating func takeInnermost(isReduced: Bool, over inner: Int) -> Int {
+  /// The extent of the innermost of `count` axes if it has this kind and lies without gaps over `inner` elements;
+  /// then it is taken off.
+  private func takeInnermost(_ count: inout Int, isReduced: Bool, over inner: Int) -> Int {
     guard count > 0 else { return 1 }
     let axis = axes[count - 1]
     guard axis.isReduced == isReduced && axis.xStride == inner && axis.yStride == inner else { return 1 }
@@ -57,14 +58,14 @@ struct View {
   /// With one lane, or no outer axis to reduce, sets are runs of neighbouring elements. With several lanes they are
   /// runs too if the runs are long, and columns if not.
   func enter(_ job: inout nk_job) {
-    var rest = self
-    let run = rest.takeInnermost(isReduced: true, over: 1)
-    var lanes = rest.takeInnermost(isReduced: false, over: run)
+    var rest = count
+    let run = takeInnermost(&rest, isReduced: true, over: 1)
+    var lanes = takeInnermost(&rest, isReduced: false, over: run)
     var kept = nk_axes(), reduced = nk_axes()
     kept.extent = 1
     reduced.extent = 1
-    for i in 0..<rest.count {
-      if rest[i].isReduced { reduced.append(rest[i]) } else { kept.append(rest[i]) }
+    for i in 0..<rest {
+      if axes[i].isReduced { reduced.append(axes[i]) } else { kept.append(axes[i]) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
     let longRun = 64

@@ -20,13 +20,13 @@ public func normkit_weight_norm(
     try require(v != nil || runs.elements == 0, NORMKIT_ERROR_V_NULL)
     try require(w != nil || runs.elements == 0, NORMKIT_ERROR_W_NULL)
     var request = try Request(types, runs, x: v, y: w)
-    request.parameters(g, nil, slices, segment: inner)
-    request.statistics(nil, norms, slices)
+    try request.parameters(g, nil, slices, segment: inner)
+    try request.statistics(nil, norms, slices)
     request.job.statistic = statistic
     request.job.rule = Int32(NK_ADDED)
     request.job.spread_kind = Int32(NK_NORM)
     request.job.epsilon = epsilon
-    try request.run(slicesView(outer, slices, inner))
+    request.run(slicesView(outer, slices, inner))
     if runs.elements == 0, let norms { zero(norms, count: slices, types) }
   }
 }
@@ -44,9 +44,9 @@ public func normkit_scale_shift(
     let runs = try contiguousRuns(outer, channels, inner)
     try requireData(runs.elements, x, y)
     var request = try Request(types, runs, x: x, y: y)
-    request.parameters(scale, shift, channels, segment: inner)
+    try request.parameters(scale, shift, channels, segment: inner)
     request.job.statistic = Int32(NK_GIVEN)
-    try request.run(slicesView(outer, channels, inner))
+    request.run(slicesView(outer, channels, inner))
   }
 }
 

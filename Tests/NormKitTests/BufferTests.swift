@@ -39,15 +39,13 @@ import Testing
   }
 
   @Test func anOutputMayBeExactlyTheInput() throws {
-    let memory = UnsafeMutableRawPointer(bitPattern: 4096)
+    let memory = try #require(UnsafeMutableRawPointer(bitPattern: 4096))
     let types = try Types(Int32(NORMKIT_F32))
-    var buffers = Buffers(types, x: memory, xStride: 4, y: memory, yStride: 4, length: 4, count: 3)
-    try buffers.check()
-    buffers.parameters(UnsafeRawPointer(bitPattern: 4096 + 44), 4)
-    #expect(throws: Refusal.self) { try buffers.check() }
-    let shifted = Buffers(types, x: memory, xStride: 4, y: memory! + 4, yStride: 4, length: 4, count: 3)
-    #expect(throws: Refusal.self) { try shifted.check() }
-    let wider = Buffers(types, x: memory, xStride: 4, y: memory, yStride: 8, length: 4, count: 3)
-    #expect(throws: Refusal.self) { try wider.check() }
+    let runs = try Runs(length: 4, count: 3, xStride: 0, yStride: 0)
+    var buffers = try Buffers(types, runs, x: memory, y: memory)
+    #expect(throws: Refusal.self) { try buffers.parameters(UnsafeRawPointer(memory + 44), 4) }
+    #expect(throws: Refusal.self) { _ = try Buffers(types, runs, x: memory, y: memory + 4) }
+    let wider = try Runs(length: 4, count: 3, xStride: 0, yStride: 8)
+    #expect(throws: Refusal.self) { _ = try Buffers(types, wider, x: memory, y: memory) }
   }
 }

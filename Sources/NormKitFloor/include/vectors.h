@@ -216,6 +216,12 @@ NK_INLINE nk_f32x16 nk_load_part_bf16(const void *p, int64_t count) { return nk_
 NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
 NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
 
+/* Square root, exact; __builtin_sqrt would call libm to have errno set. */
+NK_INLINE double nk_sqrt(double v) { return __builtin_elementwise_sqrt(v); }
+
+/* A cache line that will be read soon. Any address will do. */
+NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+
 /* ---- Choosing lanes ------------------------------------------------------------------------------------ */
 
 /* The first `count` lanes of v, then lanes of `fill`. */

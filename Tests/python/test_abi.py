@@ -1,0 +1,68 @@
+"""The Python binding's copy of the C interface is the header's, in both directions."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
+
+from normkit import _abi, _library  # noqa: E402
+from support import header  # noqa: E402
+
+ENUMERATIONS = (
+    _abi.Status,
+    _abi.DType,
+    _abi.Layout,
+    _abi.Norm,
+    _abi.EpsilonRule,
+    _abi.RunningVariance,
+)
+SCALARS = {
+    "normkit_status": ctypes.c_int32,
+    "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
+}
+
+
+def ctype(parameter):
+    """The ctypes type for a type of the header."""
+    if not parameter.pointer:
+        return SCALARS[parameter.type]
+    if parameter.type in ("void", "char"):
+        return {"void": ctypes.c_void_p, "char": ctypes.c_char_p}[parameter.type]
+    return ctypes.POINTER(SCALARS[parameter.type])
+
+
+def test_constants():
+    defined = {name: value for name, value in vars(_abi).items() if name.startswith(("VERSION", "MAX_"))}
+    for enumeration in ENUMERATIONS:
+        defined.update({name: int(member) for name, member in enumeration.__members__.items()})
+    assert defined == header.constants()
+
+
+def test_functions():
+    assert set(_abi.PROTOTYPES) == set(header.prototypes())
+
+
+@pytest.mark.parametrize("name", _abi.PROTOTYPES)
+def test_prototype(name):
+    ours, theirs = _abi.PROTOTYPES[name], header.prototypes()[name]
+    assert list(ours.names) == theirs.names()
+    assert list(ours.types) == [ctype(parameter) for parameter in theirs.parameters]
+    assert ours.result == ctype(theirs.result)
+    assert ours.returns_status == (theirs.result.type == "normkit_status")
+
+
+@pytest.mark.parametrize("name", _abi.PROTOTYPES)
+def test_loaded_function_has_its_prototype(name):
+    function, prototype = getattr(_library.library, name), _abi.PROTOTYPES[name]
+    assert tuple(function.argtypes) == prototype.types
+    assert function.restype == prototype.result
+
+
+def test_every_status_has_a_sentence():
+    sentences = {_library.library.normkit_status_string(status) for status in _abi.Status}
+    assert len(sentences) == len(_abi.Status)

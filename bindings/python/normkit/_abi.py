@@ -1,0 +1,182 @@
+"""The C interface of ``include/normkit.h`` in Python: constants and prototypes.
+
+Everything here is a copy of the header; ``Tests/python/test_abi.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import re
+
+VERSION_MAJOR = 0
+VERSION_MINOR = 1
+VERSION_PATCH = 0
+VERSION = 100
+MAX_RANK = 8
+MAX_THREADS = 256
+
+
+class Status(enum.IntEnum):
+    """What a call of the library returned: `OK`, or the argument at fault."""
+
+    OK = 0
+    ERROR_DTYPE = 1
+    ERROR_PARAMETER_DTYPE = 2
+    ERROR_LAYOUT = 3
+    ERROR_NORM = 4
+    ERROR_EPSILON = 5
+    ERROR_EPSILON_RULE = 6
+    ERROR_MOMENTUM = 7
+    ERROR_RUNNING_VARIANCE = 8
+    ERROR_ONE_PLUS_GAMMA = 9
+    ERROR_CORRECTION = 10
+    ERROR_THREAD_COUNT = 11
+    ERROR_ROWS = 20
+    ERROR_SIZE = 21
+    ERROR_SAMPLES = 22
+    ERROR_CHANNELS = 23
+    ERROR_POSITIONS = 24
+    ERROR_GROUPS = 25
+    ERROR_RANK = 26
+    ERROR_SHAPE = 27
+    ERROR_AXES = 28
+    ERROR_X_STRIDE = 29
+    ERROR_Y_STRIDE = 30
+    ERROR_TOO_LARGE = 31
+    ERROR_EMPTY_SET = 32
+    ERROR_ONE_VALUE = 33
+    ERROR_OUTER = 34
+    ERROR_SLICES = 35
+    ERROR_INNER = 36
+    ERROR_X_NULL = 40
+    ERROR_Y_NULL = 41
+    ERROR_MEAN_NULL = 42
+    ERROR_VARIANCE_NULL = 43
+    ERROR_V_NULL = 44
+    ERROR_W_NULL = 45
+    ERROR_RUNNING_NULL = 46
+    ERROR_Y_OVERLAP = 60
+    ERROR_STATISTICS_OVERLAP = 61
+    ERROR_RUNNING_OVERLAP = 62
+    ERROR_PROCESSOR = 80
+
+
+class DType(enum.IntEnum):
+    """How an element is stored."""
+
+    F32 = 1
+    F64 = 2
+    F16 = 3
+    BF16 = 4
+
+
+class Layout(enum.IntEnum):
+    """Where the channels stand in memory."""
+
+    CHANNELS_FIRST = 1
+    CHANNELS_LAST = 2
+
+
+class Norm(enum.IntEnum):
+    """What a slice or set is divided by."""
+
+    L1 = 1
+    L2 = 2
+    MAX = 3
+
+
+class EpsilonRule(enum.IntEnum):
+    """Where `normkit_normalize` puts epsilon."""
+
+    EPSILON_INSIDE_SQRT = 0
+    EPSILON_OUTSIDE_SQRT = 1
+
+
+class RunningVariance(enum.IntEnum):
+    """Which variance of the batch goes into the running variance."""
+
+    RUNNING_UNBIASED = 0
+    RUNNING_BIASED = 1
+
+
+# The declarations of the header, without `normkit_` and line breaks: result type, name, parameters.
+DECLARATIONS = """
+const char *status_string(normkit_status status);
+normkit_status layer_norm(int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta, double epsilon,
+    void *y, int64_t y_stride, void *mean, void *rstd);
+normkit_status layer_norm_channels(int32_t dtype, int32_t parameter_dtype,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta, double epsilon,
+    void *y, int64_t y_stride, void *mean, void *rstd);
+normkit_status rms_norm(int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta,
+    int32_t one_plus_gamma, double epsilon, void *y, int64_t y_stride, void *rstd);
+normkit_status batch_norm_inference(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta,
+    const void *mean, const void *variance, double epsilon, void *y, int64_t y_stride);
+normkit_status batch_norm_training(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta, double epsilon,
+    void *running_mean, void *running_variance, int32_t running_variance_rule, double momentum,
+    void *y, int64_t y_stride, void *mean, void *rstd);
+normkit_status instance_norm(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta, double epsilon,
+    void *y, int64_t y_stride, void *mean, void *rstd);
+normkit_status group_norm(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions, int64_t groups,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta, double epsilon,
+    void *y, int64_t y_stride, void *mean, void *rstd);
+normkit_status weight_norm(int32_t dtype, int32_t parameter_dtype, int32_t norm,
+    int64_t outer, int64_t slices, int64_t inner,
+    const void *v, const void *g, double epsilon, void *w, void *norms);
+normkit_status normalize(int32_t dtype, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes,
+    const void *x, double epsilon, int32_t epsilon_rule, void *y, void *mean, void *rstd);
+normkit_status lp_normalize(int32_t dtype, int32_t norm, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes, const void *x, double epsilon, void *y, void *norms);
+normkit_status moments(int32_t dtype, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes,
+    const void *x, int64_t correction, void *mean, void *variance);
+normkit_status scale_shift(int32_t dtype, int32_t parameter_dtype,
+    int64_t outer, int64_t channels, int64_t inner,
+    const void *x, const void *scale, const void *shift, void *y);
+int32_t version(void);
+const char *version_string(void);
+const char *isa(void);
+normkit_status set_thread_count(int32_t count);
+int32_t thread_count(void);
+"""
+
+# Whether memory is only read (`const`) makes no difference to ctypes.
+_TYPES: dict[str, type] = {
+    "normkit_status": ctypes.c_int32,
+    "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
+    "void *": ctypes.c_void_p,
+    "const void *": ctypes.c_void_p,
+    "const char *": ctypes.c_char_p,
+    "const int32_t *": ctypes.POINTER(ctypes.c_int32),
+    "const int64_t *": ctypes.POINTER(ctypes.c_int64),
+}
+
+
+class Prototype:
+    """Result type, parameter names and parameter types of one function."""
+
+    def __init__(self, result: str, parameters: str) -> None:
+        words = [p.replace("*", "* ").split() for p in parameters.split(",") if p != "void"]
+        self.result = _TYPES[result]
+        self.returns_status = result == "normkit_status"
+        self.names = tuple(name for *_, name in words)
+        self.types = tuple(_TYPES[" ".join(kind)] for *kind, _ in words)
+
+
+PROTOTYPES = {
+    f"normkit_{name}": Prototype(result.strip(), parameters)
+    for result, name, parameters in re.findall(r"(.+?)(\w+)\(([^)]*)\);", DECLARATIONS)
+}

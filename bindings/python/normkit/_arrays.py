@@ -1,0 +1,246 @@
+"""Accept the caller's arrays without copying them, and make results of the same kind.
+
+Four kinds are taken: NumPy arrays, PyTorch tensors, whatever has ``__dlpack__``, and whatever has the
+buffer protocol. PyTorch is never imported here: who passes a tensor has imported it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import sys
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+
+from . import _dlpack
+from ._abi import DType
+
+Shape = tuple[int, ...]
+
+ITEM_SIZES = {DType.F32: 4, DType.F64: 8, DType.F16: 2, DType.BF16: 2}
+NUMPY_DTYPES = {
+    np.dtype(np.float32): DType.F32,
+    np.dtype(np.float64): DType.F64,
+    np.dtype(np.float16): DType.F16,
+}
+_NAMES = {DType.F32: "float32", DType.F64: "float64", DType.F16: "float16", DType.BF16: "bfloat16"}
+_ACCEPTED = "NormKit takes float32, float64, float16 and bfloat16"
+
+# Address of memory that is contiguous and writable: the cheapest way that ctypes and NumPy know. All other
+# memory, and element types that the buffer protocol lacks, raise one of `NO_BORROW`.
+borrow: Callable[[Any], ctypes.Array[ctypes.c_char]] = (ctypes.c_char * 0).from_buffer
+NO_BORROW = (TypeError, ValueError, BufferError)
+
+
+class Kind(NamedTuple):
+    """Which library an array is of: how its library makes arrays, and how the caller gets them."""
+
+    empty: Callable[[Shape, DType], Any]
+    transpose: Callable[[Any, Shape], Any]
+    finish: Callable[[Any], Any]
+
+
+class Array:
+    """Where the memory of an array is and what is in it. ctypes passes it as its address.
+
+    Attributes:
+        name: the caller's argument, for messages.
+        strides: bytes from one index of an axis to the next; None if contiguous, last axis fastest.
+        owner: keeps the memory alive.
+    """
+
+    __slots__ = ("name", "kind", "_as_parameter_", "dtype", "shape", "strides", "writable", "owner")
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        address: int,
+        dtype: DType,
+        shape: Shape,
+        strides: Shape | None,
+        writable: bool,
+        owner: object,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self._as_parameter_ = address
+        self.dtype = dtype
+        self.shape = shape
+        self.strides = strides
+        self.writable = writable
+        self.owner = owner
+
+    @property
+    def statistics_dtype(self) -> DType:
+        """Statistics of float64 data are float64, of all other data float32."""
+        return DType.F64 if self.dtype == DType.F64 else DType.F32
+
+    @property
+    def byte_strides(self) -> Shape:
+        """`strides`, spelled out for contiguous memory."""
+        if self.strides is not None:
+            return self.strides
+        inner = [self.shape[axis + 1 :] for axis in range(len(self.shape))]
+        return tuple(ITEM_SIZES[self.dtype] * math.prod(extents) for extents in inner)
+
+    def bits(self) -> np.ndarray[Any, Any]:
+        """This memory as a NumPy array of unsigned integers of the elements' size."""
+        return np.asarray(_Interface(self))
+
+    def require_dtype(self, *accepted: DType) -> None:
+        if self.dtype not in accepted:
+            names = " or ".join(_NAMES[dtype] for dtype in accepted)
+            raise TypeError(f"{self.name} has dtype {_NAMES[self.dtype]}; it must have {names}")
+
+    def require_shape(self, *accepted: Shape) -> None:
+        if self.shape not in accepted:
+            shapes = " or ".join(str(shape) for shape in accepted)
+            raise ValueError(f"{self.name} has shape {self.shape}; it must have {shapes}")
+
+    def require_writable(self) -> None:
+        if not self.writable:
+            raise ValueError(f"{self.name} is read-only")
+
+
+class _Interface:
+    """https://numpy.org/doc/stable/reference/arrays.interface.html"""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": np.dtype(f"u{ITEM_SIZES[array.dtype]}").str,
+            "shape": array.shape,
+            "strides": array.strides,
+            "data": (array._as_parameter_, not array.writable),
+        }
+
+
+def describe(array: Any, name: str) -> Array:
+    """Where `array` is, without a copy.
+
+    Raises TypeError or ValueError, naming the argument `name`, if NormKit cannot take it.
+    """
+    if isinstance(array, np.ndarray):
+        return _describe_numpy(array, name)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        return _describe_torch(torch, array, name)
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        return _describe_dlpack(array, name)
+    try:
+        buffer = memoryview(array)
+    except TypeError:
+        raise TypeError(
+            f"{name} is a {type(array).__name__}; NormKit takes NumPy arrays, PyTorch tensors, and objects"
+            " with __dlpack__ or the buffer protocol"
+        ) from None
+    return _describe_numpy(np.asarray(buffer), name)
+
+
+# ---- NumPy and the buffer protocol ---------------------------------------------------------------------
+
+
+def numpy_dtype(dtype: DType) -> np.dtype[Any]:
+    """NumPy's name of an element type. Raises ImportError for bfloat16 without the package ml_dtypes."""
+    if dtype == DType.BF16:
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(_NAMES[dtype])
+
+
+NUMPY = Kind(
+    empty=lambda shape, dtype: np.empty(shape, numpy_dtype(dtype)),
+    transpose=np.transpose,
+    finish=lambda array: array,
+)
+
+
+def _describe_numpy(array: np.ndarray[Any, Any], name: str) -> Array:
+    dtype = NUMPY_DTYPES.get(array.dtype)
+    if dtype is None:
+        if array.dtype.name != "bfloat16":
+            raise TypeError(f"{name} has dtype {array.dtype}; {_ACCEPTED}{_hint(array.dtype)}")
+        dtype = DType.BF16
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and NormKit has no masks; pass {name}.filled(...)")
+    try:
+        address = ctypes.addressof(borrow(array))
+    except NO_BORROW:
+        address = array.__array_interface__["data"][0]
+    flags = array.flags
+    strides = None if flags.c_contiguous else array.strides
+    return Array(name, NUMPY, address, dtype, array.shape, strides, flags.writeable, array)
+
+
+def _hint(dtype: np.dtype[Any]) -> str:
+    if not dtype.isnative:
+        return " in native byte order"
+    if dtype == np.uint8:
+        return "; give bytes a type with memoryview(...).cast('f')"
+    return ""
+
+
+# ---- PyTorch -------------------------------------------------------------------------------------------
+
+
+def _describe_torch(torch: Any, tensor: Any, name: str) -> Array:
+    if not tensor.is_cpu or tensor.layout is not torch.strided:
+        raise TypeError(f"{name} is a {tensor.layout} tensor on {tensor.device}; NormKit needs it dense on the CPU")
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            f"{name} requires grad, and NormKit computes no gradients;"
+            f" call it under torch.no_grad(), or pass {name}.detach()"
+        )
+    if tensor.is_neg():
+        raise ValueError(f"{name} is a view that torch negates lazily; pass {name}.resolve_neg()")
+    kind, dtypes = _torch_kind(torch)
+    dtype = dtypes.get(tensor.dtype)
+    if dtype is None:
+        raise TypeError(f"{name} has dtype {tensor.dtype}; {_ACCEPTED}")
+    strides = None
+    if not tensor.is_contiguous():
+        size = ITEM_SIZES[dtype]
+        strides = tuple(size * stride for stride in tensor.stride())
+    return Array(name, kind, tensor.data_ptr(), dtype, tuple(tensor.shape), strides, True, tensor)
+
+
+@functools.cache
+def _torch_kind(torch: Any) -> tuple[Kind, dict[Any, DType]]:
+    kind = Kind(
+        empty=lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, _NAMES[dtype])),
+        transpose=lambda tensor, axes: tensor.permute(axes),
+        finish=lambda tensor: tensor,
+    )
+    return kind, {getattr(torch, name): dtype for dtype, name in _NAMES.items()}
+
+
+# ---- DLPack --------------------------------------------------------------------------------------------
+
+
+def _describe_dlpack(array: Any, name: str) -> Array:
+    memory = _dlpack.read(array, name)
+    kind = NUMPY
+    if hasattr(array, "__array_namespace__"):
+        kind = NUMPY._replace(finish=_to_namespace(array.__array_namespace__()))
+    strides = memory.strides
+    if strides is not None:
+        strides = tuple(ITEM_SIZES[memory.dtype] * stride for stride in strides)
+    return Array(
+        name, kind, memory.address, memory.dtype, memory.shape, strides, memory.writable, memory.capsule
+    )
+
+
+def _to_namespace(namespace: Any) -> Callable[[np.ndarray[Any, Any]], Any]:
+    def finish(array: np.ndarray[Any, Any]) -> Any:
+        # NumPy cannot export bfloat16 by DLPack.
+        if array.dtype in NUMPY_DTYPES:
+            return namespace.from_dlpack(array)
+        return namespace.asarray(array)
+
+    return finish

@@ -1,0 +1,109 @@
+"""Find and load the shared library, and turn its statuses into exceptions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import _abi
+
+FILE_NAME = "libnormkit.dylib" if sys.platform == "darwin" else "libnormkit.so"
+
+
+class NormKitError(ValueError):
+    """The library refused a call and wrote nothing.
+
+    Attributes:
+        status: the status as a number, one of `normkit.Status`.
+        function: the C function that returned it, such as ``"normkit_layer_norm"``.
+        sentence: what the library says about the status.
+    """
+
+    def __init__(self, status: int, function: str, sentence: str) -> None:
+        super().__init__(status, function, sentence)
+        self.status = status
+        self.function = function
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return f"{self.function}: {self.sentence}"
+
+
+def candidates() -> list[Path]:
+    """Paths where the library may be, best first.
+
+    ``NORMKIT_LIBRARY`` alone if it is set; otherwise the file packaged beside this module, then the
+    build folder of the source checkout that this module belongs to, if it belongs to one.
+    """
+    named = os.environ.get("NORMKIT_LIBRARY")
+    if named:
+        return [Path(named)]
+    package = Path(__file__).resolve().parent
+    paths = [package / FILE_NAME]
+    if len(package.parents) > 2 and (package.parents[2] / "Package.swift").is_file():
+        paths.append(package.parents[2] / ".build" / "release" / FILE_NAME)
+    return paths
+
+
+def load(paths: list[Path]) -> ctypes.CDLL:
+    """Load the first of `paths` that loads, with its prototypes set and its version checked.
+
+    Raises ImportError, with every path and the reason, if none loads or the version does not match.
+    """
+    failures = []
+    for path in paths:
+        try:
+            library = ctypes.CDLL(str(path))
+            _set_prototypes(library, path)
+        except (OSError, AttributeError) as error:  # not loadable; not this library
+            failures.append(f"  {path}: {error}")
+        else:
+            return library
+    raise ImportError(
+        "the NormKit library could not be loaded. Tried:\n" + "\n".join(failures) + "\n"
+        "Set NORMKIT_LIBRARY to the file, or build it: swift build -c release --product normkit"
+    )
+
+
+def _set_prototypes(library: ctypes.CDLL, path: Path) -> None:
+    library.normkit_version.restype = ctypes.c_int32
+    version = library.normkit_version()
+    # The interface may change with the minor version while the major version is 0.
+    if version // 100 != _abi.VERSION // 100:
+        raise ImportError(
+            f"{path} is NormKit {version // 10000}.{version // 100 % 100}.{version % 100}; this package"
+            f" needs {_abi.VERSION_MAJOR}.{_abi.VERSION_MINOR}"
+        )
+    for name, prototype in _abi.PROTOTYPES.items():
+        function = getattr(library, name)
+        function.argtypes = prototype.types
+        function.restype = prototype.result
+        if prototype.returns_status:
+            function.errcheck = _raise_status
+
+
+def _raise_status(status: int, function: Any, _arguments: Any) -> None:
+    if status:
+        sentence = library.normkit_status_string(status).decode()
+        raise NormKitError(status, function.__name__, sentence)
+
+
+library = load(candidates())
+
+
+def version() -> str:
+    """Version of the loaded library, such as ``"0.1.0"``."""
+    return str(library.normkit_version_string().decode())
+
+
+def library_path() -> str:
+    """Path of the loaded library."""
+    return str(library._name)
+
+
+def instruction_set() -> str:
+    """Instruction set in use: ``"x86-64-v4"``, ``"x86-64-v3"``, ``"x86-64-v2"``, ``"arm64"`` or ``"none"``."""
+    return str(library.normkit_isa().decode())

@@ -23,13 +23,14 @@
  *  - f32, f16 and bf16 data are computed in f32 (sums that f32 cannot hold, in f64), f64 data in f64.
  *    "Statistics type" below means f64 for f64 data and f32 for all other data.
  *  - Results are a few units in the last place away from the exact result for the given input. Means up to
- *    10^6 standard deviations and |x| up to 1e30 (f64: 1e150) do not change that. A constant S gives
+ *    10^6 standard deviations and |x| up to 1e30 (f64: 1e-150 to 1e150) do not change that. A constant S gives
  *    exactly beta, also if epsilon is 0: where variance + epsilon is 0, rstd is defined as 0.
  *  - NaN and infinity touch nothing outside of their own S. A NaN makes every element of S NaN, and so does an
  *    infinity where a mean is subtracted; where none is (RMS, weights, norms), x / infinity is 0 for the finite
  *    elements and NaN for the infinite ones.
  *  - The same input gives the same bits for any number of threads, for any batch around it, in place or not,
- *    on x86-64-v3, x86-64-v4 and arm64. (x86-64-v2 has no fused multiply-add: its last bits differ.)
+ *    on x86-64-v3, x86-64-v4 and arm64. (x86-64-v2 has no fused multiply-add: its last bits differ. A gap between
+ *    samples or positions, too, may change the last bits where S runs across it.)
  *  - An empty S (no elements) is a successful no-op unless its statistics are asked for.
  *
  * Copyright (c) 2026 the NormKit authors. MIT licence. */
@@ -288,7 +289,7 @@ NORMKIT_API normkit_status normkit_group_norm(
  * norms    [slices] statistics type, optional output (without epsilon)
  * epsilon  added to the norm; usually 0
  *
- * A slice of zeros gives zeros: where norm + epsilon is 0, w is 0 whatever g is. An empty slice has norm 0.
+ * A slice of zeros gives zeros: where norm + epsilon is 0, v is multiplied by 0. An empty slice has norm 0.
  * Semantics: torch._weight_norm (L2), which gives NaN for zeros.
  * Source: Salimans, Kingma, "Weight Normalization", 2016; L1 and max: Hoffer et al., "Norm matters", 2018. */
 NORMKIT_API normkit_status normkit_weight_norm(

@@ -31,8 +31,12 @@ protocol Arithmetic: SIMDScalar, BinaryFloatingPoint {
 extension Float: Arithmetic {
   @inline(__always) static func splat(_ value: Float) -> SIMD16<Float> { nk_splat_f32(value) }
   @inline(__always) static func add(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_add_f32(a, b) }
-  @inline(__always) static func subtract(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_subtract_f32(a, b) }
-  @inline(__always) static func multiply(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_multiply_f32(a, b) }
+  @inline(__always) static func subtract(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+    nk_subtract_f32(a, b)
+  }
+  @inline(__always) static func multiply(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+    nk_multiply_f32(a, b)
+  }
   @inline(__always) static func fma(_ a: SIMD16<Float>, _ b: SIMD16<Float>, _ c: SIMD16<Float>) -> SIMD16<Float> {
     nk_fma_f32(a, b, c)
   }
@@ -59,8 +63,12 @@ extension Float: Arithmetic {
 extension Double: Arithmetic {
   @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { nk_splat_f64(value) }
   @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_add_f64(a, b) }
-  @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_subtract_f64(a, b) }
-  @inline(__always) static func multiply(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_multiply_f64(a, b) }
+  @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
+    nk_subtract_f64(a, b)
+  }
+  @inline(__always) static func multiply(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
+    nk_multiply_f64(a, b)
+  }
   @inline(__always) static func fma(_ a: SIMD16<Double>, _ b: SIMD16<Double>, _ c: SIMD16<Double>) -> SIMD16<Double> {
     nk_fma_f64(a, b, c)
   }

@@ -53,7 +53,7 @@ extension nk_job {
     _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int, _ width: Int,
     _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
-    if parameter_dtype == dtype {
+    if E.self == F64.self || parameter_dtype == dtype {
       applyColumns(E.self, E.self, x, y, outer, lane, width, begin, end, scratch)
     } else {
       applyColumns(E.self, F32.self, x, y, outer, lane, width, begin, end, scratch)

@@ -6,56 +6,111 @@ import NormKitFloor
 private let chunkRows = 32
 
 extension nk_job {
-  /// Adds rows `begin ..< end` to the `piece` sums of the block's lanes. `x` is the block's first lane.
+  /// Adds rows `begin ..< end` to the piece sums of the block's lanes. `x` is the block's first lane.
   @inline(__always)
   private func addRows<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int,
     _ scratch: ColumnScratch, as: A.Type
   ) {
-    let shift = UnsafeRawPointer(scratch.shift(A.self))
     let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
     var chunk = begin
     while chunk < end {
       let chunkEnd = min(chunk &+ chunkRows, end)
       var j = 0
       while isWide && j &+ 64 <= width {
-        let shift0 = A.load(shift, j), shift1 = A.load(shift, j &+ 16)
-        let shift2 = A.load(shift, j &+ 32), shift3 = A.load(shift, j &+ 48)
-        var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
-        var second0 = first0, second1 = first0, second2 = first0, second3 = first0
-        var f = chunk
-        while f < chunkEnd {
-          let row = x + reducedOffset(f).x &* E.size
-          let x0 = E.load(row, j, as: A.self), x1 = E.load(row, j &+ 16, as: A.self)
-          let x2 = E.load(row, j &+ 32, as: A.self), x3 = E.load(row, j &+ 48, as: A.self)
-          R.add(R.isCentred ? x0 - shift0 : x0, &first0, &second0)
-          R.add(R.isCentred ? x1 - shift1 : x1, &first1, &second1)
-          R.add(R.isCentred ? x2 - shift2 : x2, &first2, &second2)
-          R.add(R.isCentred ? x3 - shift3 : x3, &first3, &second3)
-          f &+= 1
-        }
-        addPieceLanes(R.self, scratch, j, first0, second0)
-        addPieceLanes(R.self, scratch, j &+ 16, first1, second1)
-        addPieceLanes(R.self, scratch, j &+ 32, first2, second2)
-        addPieceLanes(R.self, scratch, j &+ 48, first3, second3)
+        addFourVectors(E.self, R.self, x, j, chunk, chunkEnd, scratch, as: A.self)
         j &+= 64
       }
       while j < width {
-        let count = min(16, width &- j)
-        let shift0 = A.load(shift, j)
-        var first0 = A.splat(0), second0 = first0
-        var f = chunk
-        while f < chunkEnd {
-          let row = x + reducedOffset(f).x &* E.size
-          let x0 = count == 16 ? E.load(row, j, as: A.self) : E.load(row, j, count: count, as: A.self)
-          R.add(R.isCentred ? x0 - shift0 : x0, &first0, &second0)
-          f &+= 1
-        }
-        addPieceLanes(R.self, scratch, j, first0, second0)
+        addVector(E.self, R.self, x, j, min(16, width &- j), chunk, chunkEnd, scratch, as: A.self)
         j &+= 16
       }
       chunk = chunkEnd
     }
+  }
+
+  /// Sixty-four lanes from `j` on: four rows at a time, while there are four.
+  @inline(__always)
+  private func addFourVectors<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ j: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch,
+    as: A.Type
+  ) {
+    let shift = UnsafeRawPointer(scratch.shift(A.self))
+    let shift0 = A.load(shift, j), shift1 = A.load(shift, j &+ 16)
+    let shift2 = A.load(shift, j &+ 32), shift3 = A.load(shift, j &+ 48)
+    var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
+    var second0 = first0, second1 = first0, second2 = first0, second3 = first0
+    var f = begin
+    while f &+ 4 <= end {
+      let rows = fourRows(E.self, x, f)
+      R.add(shifted(E.self, R.self, rows, j, shift0), &first0, &second0)
+      R.add(shifted(E.self, R.self, rows, j &+ 16, shift1), &first1, &second1)
+      R.add(shifted(E.self, R.self, rows, j &+ 32, shift2), &first2, &second2)
+      R.add(shifted(E.self, R.self, rows, j &+ 48, shift3), &first3, &second3)
+      f &+= 4
+    }
+    while f < end {
+      let row = x + reducedOffset(f).x &* E.size
+      R.add(shifted(E.self, R.self, row, j, shift0), &first0, &second0)
+      R.add(shifted(E.self, R.self, row, j &+ 16, shift1), &first1, &second1)
+      R.add(shifted(E.self, R.self, row, j &+ 32, shift2), &first2, &second2)
+      R.add(shifted(E.self, R.self, row, j &+ 48, shift3), &first3, &second3)
+      f &+= 1
+    }
+    addPieceLanes(R.self, scratch, j, first0, second0)
+    addPieceLanes(R.self, scratch, j &+ 16, first1, second1)
+    addPieceLanes(R.self, scratch, j &+ 32, first2, second2)
+    addPieceLanes(R.self, scratch, j &+ 48, first3, second3)
+  }
+
+  /// `count` lanes from `j` on, sixteen at most, in the same order of additions.
+  @inline(__always)
+  private func addVector<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ j: Int, _ count: Int, _ begin: Int, _ end: Int,
+    _ scratch: ColumnScratch, as: A.Type
+  ) {
+    let shift = A.load(UnsafeRawPointer(scratch.shift(A.self)), j)
+    var first = A.splat(0), second = first
+    var f = begin
+    while f &+ 4 <= end {
+      let rows = fourRows(E.self, x, f)
+      R.add(shifted(E.self, R.self, rows, j, shift, count: count), &first, &second)
+      f &+= 4
+    }
+    while f < end {
+      R.add(shifted(E.self, R.self, x + reducedOffset(f).x &* E.size, j, shift, count: count), &first, &second)
+      f &+= 1
+    }
+    addPieceLanes(R.self, scratch, j, first, second)
+  }
+
+  private typealias FourRows = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
+
+  @inline(__always)
+  private func fourRows<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ f: Int) -> FourRows {
+    (
+      x + reducedOffset(f).x &* E.size, x + reducedOffset(f &+ 1).x &* E.size,
+      x + reducedOffset(f &+ 2).x &* E.size, x + reducedOffset(f &+ 3).x &* E.size
+    )
+  }
+
+  /// Lanes of one row, shifted if the reduction wants that; of four rows.
+  @inline(__always)
+  private func shifted<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ row: UnsafeRawPointer, _ j: Int, _ shift: SIMD16<A>, count: Int = 16
+  ) -> SIMD16<A> {
+    let value = count == 16 ? E.load(row, j, as: A.self) : E.load(row, j, count: count, as: A.self)
+    return R.isCentred ? value - shift : value
+  }
+
+  @inline(__always)
+  private func shifted<E: Element, A: Arithmetic, R: Reduction>(
+    _: E.Type, _: R.Type, _ rows: FourRows, _ j: Int, _ shift: SIMD16<A>, count: Int = 16
+  ) -> (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>) {
+    (
+      shifted(E.self, R.self, rows.0, j, shift, count: count), shifted(E.self, R.self, rows.1, j, shift, count: count),
+      shifted(E.self, R.self, rows.2, j, shift, count: count), shifted(E.self, R.self, rows.3, j, shift, count: count)
+    )
   }
 
   @inline(__always)
@@ -90,37 +145,6 @@ extension nk_job {
       scratch.first[j] = R.join(scratch.first[j], first)
       scratch.second[j] = scratch.second[j] + second
       j &+= 1
-    }
-  }
-
-  /// Shifts for each lane of the block: the mean of four elements spread over its set, the same for all lanes of a
-  /// set. Four are added in pairs, so that a constant set gives its constant exactly.
-  @inline(__always)
-  func sampleColumns<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch) {
-    typealias N = E.Natural
-    let shift = scratch.shift(N.self)
-    let run = Int(run), last = Int(reduced.extent) &- 1
-    let row0 = x, row1 = x + reducedOffset(last / 3).x &* E.size
-    let row2 = x + reducedOffset(last &* 2 / 3).x &* E.size, row3 = x + reducedOffset(last).x &* E.size
-    var j = 0
-    if run == 1 {
-      while j &+ 16 <= width {
-        let upper = E.load(row0, j, as: N.self) + E.load(row1, j, as: N.self)
-        let lower = E.load(row2, j, as: N.self) + E.load(row3, j, as: N.self)
-        N.store(UnsafeMutableRawPointer(shift), j, (upper + lower) * N.splat(0.25))
-        j &+= 16
-      }
-    }
-    while j < width {
-      let upper = N.narrow(E.value(row0, j)) + N.narrow(E.value(row1, j &+ (run &- 1) / 3))
-      let lower = N.narrow(E.value(row2, j &+ (run &- 1) &* 2 / 3)) + N.narrow(E.value(row3, j &+ run &- 1))
-      let value = (upper + lower) * 0.25
-      var r = 0
-      while r < run {
-        shift[j &+ r] = value
-        r &+= 1
-      }
-      j &+= run
     }
   }
 }

@@ -33,9 +33,9 @@ extension nk_job {
       case NK_FINISH:
         let summed = sums + unit &* Int(pieces) &* Int(block)
         standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, summed)
-        (standards + firstSet).update(from: scratch.standards, count: sets)
+        copy(scratch.standards, to: standards + firstSet, count: sets)
       case NK_APPLY:
-        scratch.standards.update(from: standards + firstSet, count: sets)
+        copy(standards + firstSet, to: scratch.standards, count: sets)
         let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
         if let y { applyColumns(E.self, x, y, outer, lane, width, row, end, scratch) }
       default:
@@ -132,4 +132,11 @@ extension nk_job {
     }
     return allFinished
   }
+}
+
+/// Copies bytes: to copy the structs one by one, Swift would make a function that modules for different instruction
+/// sets share.
+@inline(__always)
+private func copy(_ from: UnsafePointer<nk_standard>, to: UnsafeMutablePointer<nk_standard>, count: Int) {
+  UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: count &* MemoryLayout<nk_standard>.stride)
 }

@@ -12,6 +12,10 @@ protocol Reduction {
   /// Whether elements are shifted by a value near their mean before they are summed.
   static var isCentred: Bool { get }
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
+  /// The same for four at once, added to each other before they are added to the sums: the shorter the chain of
+  /// additions, the smaller the error.
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
   static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A>
   static func collapse(_ lanes: SIMD16<Double>) -> Double
   static func join(_ a: Double, _ b: Double) -> Double
@@ -42,6 +46,13 @@ enum Moments: Reduction {
     second = A.fma(d, d, second)
   }
   @inline(__always)
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
+  ) {
+    first = first + ((d.0 + d.1) + (d.2 + d.3))
+    SquareSum.add(d, &first, &second)
+  }
+  @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     guard SquareSum.isReliable(sums, count, in: A.self) else { return false }
     // second <= 4 * (second - first * first / count), without a division; NaN is not for Double to mend.
@@ -56,6 +67,12 @@ enum SquareSum: Reduction {
     second = A.fma(d, d, second)
   }
   @inline(__always)
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
+  ) {
+    second = second + (A.fma(d.1, d.1, d.0 * d.0) + A.fma(d.3, d.3, d.2 * d.2))
+  }
+  @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     A.self == Double.self || (sums.second >= A.leastMeanSquare * count && sums.second < .infinity)
   }
@@ -68,6 +85,12 @@ enum AbsoluteSum: Reduction {
     first = first + A.magnitude(d)
   }
   @inline(__always)
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
+  ) {
+    first = first + ((A.magnitude(d.0) + A.magnitude(d.1)) + (A.magnitude(d.2) + A.magnitude(d.3)))
+  }
+  @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     A.self == Double.self || sums.first < .infinity
   }
@@ -78,6 +101,15 @@ enum Maximum: Reduction {
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     first = A.larger(first, A.magnitude(d))
+  }
+  @inline(__always)
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
+  ) {
+    add(d.0, &first, &second)
+    add(d.1, &first, &second)
+    add(d.2, &first, &second)
+    add(d.3, &first, &second)
   }
   @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { A.larger(a, b) }
   @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_largest_f64(lanes) }

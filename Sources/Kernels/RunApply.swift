@@ -29,19 +29,58 @@ private func applyLanes<E: Element, P: Element, A: Arithmetic, L: LaneParameters
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, _ parameters: L, as: A.Type
 ) {
-  let means = A.splat(A.narrow(standard.mean))
-  let factors = A.splat(A.narrow(standard.factor))
-  let offsets = A.splat(A.narrow(-standard.residue * standard.factor))
+  let row = RowLanes<A>(standard)
   var i = 0
   while i &+ 16 <= count {
-    let z = A.fma(E.load(x, i, as: A.self) - means, factors, offsets)
+    let z = row.apply(E.load(x, i, as: A.self))
     E.store(y, i, parameters.apply(z) { P.load($0, i, as: A.self) })
     i &+= 16
   }
   if i < count {
     let rest = count &- i
-    let z = A.fma(E.load(x, i, count: rest, as: A.self) - means, factors, offsets)
+    let z = row.apply(E.load(x, i, count: rest, as: A.self))
     E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: A.self) })
+  }
+}
+
+/// What standardizes one row, in every lane.
+private struct RowLanes<A: Arithmetic> {
+  let mean, factor, offset: SIMD16<A>
+
+  @inline(__always)
+  init(_ standard: nk_standard) {
+    mean = A.splat(A.narrow(standard.mean))
+    factor = A.splat(A.narrow(standard.factor))
+    offset = A.splat(A.narrow(-standard.residue * standard.factor))
+  }
+
+  @inline(__always)
+  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
+}
+
+/// Four rows at once, which share the parameters that are loaded for them: whole vectors only. `x` and `y` give the
+/// start of each row.
+@inline(__always)
+private func applyRows<E: Element, P: Element, L: LaneParameters>(
+  _: E.Type, _: P.Type, _ x: (Int) -> UnsafeRawPointer, _ y: (Int) -> UnsafeMutableRawPointer, _ count: Int,
+  _ standards: UnsafePointer<nk_standard>, _ parameters: L
+) {
+  typealias N = E.Natural
+  let x0 = x(0), x1 = x(1), x2 = x(2), x3 = x(3)
+  let y0 = y(0), y1 = y(1), y2 = y(2), y3 = y(3)
+  let row0 = RowLanes<N>(standards[0]), row1 = RowLanes<N>(standards[1])
+  let row2 = RowLanes<N>(standards[2]), row3 = RowLanes<N>(standards[3])
+  var i = 0
+  while i &+ 16 <= count {
+    let z0 = row0.apply(E.load(x0, i, as: N.self)), z1 = row1.apply(E.load(x1, i, as: N.self))
+    let z2 = row2.apply(E.load(x2, i, as: N.self)), z3 = row3.apply(E.load(x3, i, as: N.self))
+    let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }, r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
+    let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }, r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
+    E.store(y0, i, r0)
+    E.store(y1, i, r1)
+    E.store(y2, i, r2)
+    E.store(y3, i, r3)
+    i &+= 16
   }
 }
 
@@ -108,7 +147,7 @@ extension nk_job {
   func applyRuns<E: Element>(
     _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ standard: nk_standard
   ) {
-    if parameter_dtype == dtype {
+    if E.self == F64.self || parameter_dtype == dtype {
       applyRuns(E.self, E.self, s, piece, x, y, standard)
     } else {
       applyRuns(E.self, F32.self, s, piece, x, y, standard)
@@ -122,11 +161,64 @@ extension nk_job {
   ) {
     if needsDouble(standard, in: E.Natural.self) {
       applyPiece(E.self, P.self, s, piece, x, y, standard, as: Double.self)
-    } else if segment == 1 && parameters == run && run_pieces == 1 && reduced.extent == 1 {
-      // A row with a parameter for each element: what layer and RMS normalization are nearly always.
-      applyParameters(E.self, P.self, x, y, Int(run), 0, standard, as: E.Natural.self)
+    } else if hasParametersOfRows {
+      applyRow(E.self, P.self, x, y, 0, standard)
     } else {
       applyPiece(E.self, P.self, s, piece, x, y, standard, as: E.Natural.self)
+    }
+  }
+
+  /// Applies `standard` to the elements of a row from `start` on.
+  @inline(never)
+  private func applyRow<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ start: Int, _ standard: nk_standard
+  ) {
+    let xs = x + start &* E.size, ys = y + start &* E.size
+    applyParameters(E.self, P.self, xs, ys, Int(run) &- start, start, standard, as: E.Natural.self)
+  }
+
+  /// Whether sets are rows with a parameter for each element, the same for all rows: what layer and RMS
+  /// normalization nearly always are.
+  @inline(__always)
+  var hasParametersOfRows: Bool {
+    segment == 1 && parameters == run && pieces == 1 && reduced.extent == 1 && (gamma != nil || beta != nil)
+  }
+
+  /// Applies what standardizes four rows, the first of which is set `s`, unless one of them needs Double. Rows that
+  /// start at the same place in a page would push each other out of the first-level cache. Returns whether it did.
+  @inline(__always)
+  func applyFourRows<E: Element>(_: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>) -> Bool {
+    if Int(run) &* E.size % 4096 == 0 { return false }
+    for k in 0..<4 where needsDouble(standards[k], in: E.Natural.self) { return false }
+    if E.self == F64.self || parameter_dtype == dtype {
+      applyFourRows(E.self, E.self, s, standards)
+    } else {
+      applyFourRows(E.self, F32.self, s, standards)
+    }
+    return true
+  }
+
+  @inline(never)
+  private func applyFourRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>
+  ) {
+    guard let first = start(E.self, s).y else { return }
+    let x = { (k: Int) in self.start(E.self, s &+ k).x }
+    let y = { (k: Int) in self.start(E.self, s &+ k).y ?? first }
+    let count = Int(run)
+    if let gamma {
+      if one_plus_gamma != 0 {
+        applyRows(E.self, P.self, x, y, count, standards, OnePlusScale(gamma: gamma, beta: beta))
+      } else if let beta {
+        applyRows(E.self, P.self, x, y, count, standards, ScaleShift(gamma: gamma, beta: beta))
+      } else {
+        applyRows(E.self, P.self, x, y, count, standards, Scale(gamma: gamma))
+      }
+    } else if let beta {
+      applyRows(E.self, P.self, x, y, count, standards, Shift(beta: beta))
+    }
+    if count % 16 != 0 {
+      for k in 0..<4 { applyRow(E.self, P.self, x(k), y(k), count & ~15, standards[k]) }
     }
   }
 

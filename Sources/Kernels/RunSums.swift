@@ -2,8 +2,8 @@
 
 import NormKitFloor
 
-/// Elements that are summed in the type of computation before the sums are joined in Double.
-private let chunkLength = 1024
+/// Elements that are summed in the type of computation before the sums are joined in Double: sixteen per lane.
+private let chunkLength = NK_FOUR_VECTORS != 0 ? 1024 : 256
 
 /// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions; sums that
 /// have to be repeated in Double are rare, and do without.

@@ -5,7 +5,7 @@ import NormKitFloor
 /// Sets that are taken together, and their bytes at most. The steps from sums to factors are a long chain of
 /// dependent operations for one set; those of several sets overlap.
 private let mostSets = 8
-private let mostBytes = 24 * 1024
+private let mostBytes = 16 * 1024
 
 /// Working memory for the sets at hand.
 private struct RunScratch<N: Arithmetic> {
@@ -28,7 +28,8 @@ extension nk_job {
   ) {
     if phase == NK_WHOLE {
       let scratch = RunScratch<E.Natural>(memory)
-      let together = max(1, min(mostSets, mostBytes / (setSize &* E.size)))
+      let fitting = min(mostSets, mostBytes / (setSize &* E.size))
+      let together = fitting >= 4 ? fitting & ~3 : max(1, fitting)
       var s = begin
       while s < end {
         let count = min(together, end &- s)
@@ -46,7 +47,7 @@ extension nk_job {
 
   /// Where the elements of set `s` begin.
   @inline(__always)
-  private func start<E: Element>(_: E.Type, _ s: Int) -> (x: UnsafeRawPointer, y: UnsafeMutableRawPointer?) {
+  func start<E: Element>(_: E.Type, _ s: Int) -> (x: UnsafeRawPointer, y: UnsafeMutableRawPointer?) {
     let outer = lanes == 1 ? s : s / Int(lanes)
     let offset = keptOffset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
     return (x + (offset.x &+ inner) &* E.size, y.map { $0 + (offset.y &+ inner) &* E.size })
@@ -66,7 +67,11 @@ extension nk_job {
       }
     }
     guard y != nil else { return }
-    for k in 0..<count {
+    var k = 0
+    if NK_FOUR_VECTORS != 0 && hasParametersOfRows {
+      while k &+ 4 <= count && applyFourRows(E.self, first &+ k, scratch.standards + k) { k &+= 4 }
+    }
+    for k in k..<count {
       let (x, y) = start(E.self, first &+ k)
       guard let y else { return }
       for piece in 0..<Int(pieces) { applyRuns(E.self, first &+ k, piece, x, y, scratch.standards[k]) }

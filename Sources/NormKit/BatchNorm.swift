@@ -41,7 +41,8 @@ public func normkit_batch_norm_training(
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
     try require(
-      running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED) || running_variance_rule == Int32(NORMKIT_RUNNING_BIASED),
+      running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED)
+        || running_variance_rule == Int32(NORMKIT_RUNNING_BIASED),
       NORMKIT_ERROR_RUNNING_VARIANCE)
     try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
     let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)

@@ -30,7 +30,8 @@ import Testing
     if Int(job.family) == NK_COLUMNS {
       #expect(length * Int(job.pieces) >= rows && length * (Int(job.pieces) - 1) < rows)
       #expect(Int(job.block) % run == 0 && Int(job.block) <= Int(NK_BLOCK_LANES))
-      #expect(Int(job.block * job.blocks) >= Int(job.lanes) * run && Int(job.block * (job.blocks - 1)) < Int(job.lanes) * run)
+      let width = Int(job.lanes) * run
+      #expect(Int(job.block * job.blocks) >= width && Int(job.block * (job.blocks - 1)) < width)
       #expect(job.units == job.kept.extent * job.blocks)
     } else if job.run_pieces > 1 {
       let perRun = Int(job.run_pieces)

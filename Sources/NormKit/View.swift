@@ -55,8 +55,8 @@ struct View {
 
   /// Enters the view into a job in its four-axis form, and chooses how memory is walked.
   ///
-  /// With one lane, or no outer axis to reduce, sets are runs of neighbouring elements. With several lanes they are
-  /// runs too if the runs are long, and columns if not.
+  /// Without an outer axis to reduce, sets are runs of neighbouring elements. With one they are runs too if the runs
+  /// are long, and columns if not.
   func enter(_ job: inout nk_job) {
     var rest = count
     let run = takeInnermost(&rest, isReduced: true, over: 1)
@@ -68,8 +68,8 @@ struct View {
       if axes[i].isReduced { reduced.append(axes[i]) } else { kept.append(axes[i]) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let longRun = 64
-    if reduced.extent == 1 && lanes > 1 && !(isGiven && run < longRun) {
+    let isColumns = run < 64 && (reduced.extent > 1 || isGiven && lanes > 1)
+    if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, xStride: run, yStride: run))
       lanes = 1
     }
@@ -77,7 +77,7 @@ struct View {
     job.reduced = reduced
     job.lanes = Int64(lanes)
     job.run = Int64(run)
-    job.family = Int32(lanes == 1 || run >= longRun ? NK_RUNS : NK_COLUMNS)
+    job.family = Int32(isColumns ? NK_COLUMNS : NK_RUNS)
   }
 }
 

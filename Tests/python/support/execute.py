@@ -1,0 +1,97 @@
+"""Run a problem on buffers of a memory, and watch every byte that it has no business to write."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from . import library
+from .memory import Block, Offset
+from .problem import Problem
+
+
+@dataclass(frozen=True)
+class Run:
+    """status: what the call returned. outputs: what it wrote, dense, by argument name."""
+
+    status: int
+    outputs: dict[str, np.ndarray]
+
+
+class _Buffer:
+    """A tensor in a block: runs of contiguous elements, `stride` elements apart."""
+
+    def __init__(self, memory, shape: tuple[int, ...], dtype: np.dtype, run: int, stride: int):
+        self.shape, self.dtype = shape, dtype
+        size = int(np.prod(shape, dtype=np.int64))
+        runs, width = (size // run, dtype.itemsize) if size else (0, dtype.itemsize)
+        extent = ((runs - 1) * stride + run) * width if size else 0
+        self.block: Block = memory(extent)
+        self.payload = as_strided(self.block.bytes, (runs, run * width if size else 0), (stride * width, 1))
+
+    def write(self, values: np.ndarray) -> None:
+        self.payload[...] = np.ascontiguousarray(values).view(np.uint8).reshape(self.payload.shape)
+
+    def read(self) -> np.ndarray:
+        return self.payload.copy().reshape(-1).view(self.dtype).reshape(self.shape)
+
+
+def execute(problem: Problem, memory=None, in_place: bool = False,
+            change: Callable[[dict[str, Block]], dict] | None = None) -> Run:
+    """Call the function of a problem; assert that nothing but its outputs changed, and nothing at all if it failed.
+
+    memory: see memory.py; unaligned buffers between canaries by default.
+    in_place: the result is written over the data.
+    change: from the block of each buffer to arguments that are passed instead of the right ones.
+    """
+    memory = memory or Offset(0)
+    method = problem.method
+    buffers = _buffers(problem, memory)
+    if in_place:
+        assert not method.has_strides or problem.stride("x") == problem.stride("y")
+        buffers[method.result] = buffers[method.data]
+
+    written = problem.written()
+    before = {name: buffer.block.around.copy() for name, buffer in buffers.items()}
+    arguments = problem.scalars | {
+        "dtype": problem.dtype.code, "parameter_dtype": problem.parameter_dtype.code,
+    } | {p.name: buffers[p.name].block.address if p.name in buffers else None for p in method.prototype.buffers()}
+    if change:
+        arguments |= change({name: buffer.block for name, buffer in buffers.items()})
+    status = library.call(method.name, arguments)
+
+    outputs = {name: buffers[name].read() for name in written}
+    if status == 0:
+        _forget(buffers, before, written)
+    for name, buffer in buffers.items():
+        assert np.array_equal(buffer.block.around, before[name]), f"{problem} wrote outside of its outputs, near {name}"
+    return Run(status, outputs)
+
+
+def _buffers(problem: Problem, memory) -> dict[str, _Buffer]:
+    """A buffer for each tensor that is not NULL, inputs filled in."""
+    buffers = {}
+    for name, values in problem.inputs.items():
+        if values is None:
+            continue
+        if name == problem.method.data:
+            buffers[name] = _Buffer(memory, values.shape, values.dtype, problem.view.run, problem.stride("x"))
+        else:
+            buffers[name] = _Buffer(memory, values.shape, values.dtype, values.size, values.size)
+        buffers[name].write(values)
+    for name in sorted(problem.outputs):
+        shape, dtype = problem.output_shape(name), problem.output_type(name).numpy
+        size = int(np.prod(shape, dtype=np.int64))
+        run, stride = (problem.view.run, problem.stride("y")) if name == problem.method.result else (size, size)
+        buffers[name] = _Buffer(memory, shape, dtype, run, stride)
+    return buffers
+
+
+def _forget(buffers: dict[str, _Buffer], before: dict[str, np.ndarray], written: list[str]) -> None:
+    """Put the bytes of the outputs back to what they were, so that any other change shows."""
+    for name in written:
+        buffer = buffers[name]
+        start = buffer.block.address - buffer.block.around.ctypes.data
+        old = before[name][start:start + buffer.block.bytes.size]
+        buffer.payload[...] = as_strided(old, buffer.payload.shape, buffer.payload.strides)

@@ -1,0 +1,92 @@
+"""Prototypes and constants read from include/normkit.h, so that tests follow the header and nothing else."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pycparser import c_ast, c_parser
+
+ROOT = Path(__file__).resolve().parents[3]
+PATH = ROOT / "include" / "normkit.h"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a prototype: a scalar ("int32_t", "double" …) or a pointer to `type`."""
+
+    name: str
+    type: str
+    pointer: bool
+    const: bool
+
+    @property
+    def is_buffer(self) -> bool:
+        """Whether this is a tensor (void *), not a scalar or an array of integers."""
+        return self.pointer and self.type == "void"
+
+    @property
+    def is_output(self) -> bool:
+        return self.is_buffer and not self.const
+
+
+@dataclass(frozen=True)
+class Prototype:
+    name: str
+    result: Parameter
+    parameters: tuple[Parameter, ...]
+
+    def names(self) -> list[str]:
+        return [parameter.name for parameter in self.parameters]
+
+    def buffers(self) -> list[Parameter]:
+        return [parameter for parameter in self.parameters if parameter.is_buffer]
+
+    def outputs(self) -> list[str]:
+        return [parameter.name for parameter in self.parameters if parameter.is_output]
+
+
+def _parameter(name: str, node) -> Parameter:
+    pointer = isinstance(node, c_ast.PtrDecl)
+    declared = node.type if pointer else node
+    return Parameter(name, " ".join(declared.type.names), pointer, "const" in declared.quals)
+
+
+def _source() -> str:
+    return re.sub(r"/\*.*?\*/", "", PATH.read_text(), flags=re.DOTALL)
+
+
+@cache
+def _declarations() -> c_ast.FileAST:
+    text = re.sub(r"#ifdef __cplusplus.*?#endif", "", _source(), flags=re.DOTALL)
+    text = re.sub(r"^#.*$", "", text, flags=re.MULTILINE).replace("NORMKIT_API", "")
+    return c_parser.CParser().parse("typedef int int32_t; typedef long int64_t;" + text)
+
+
+@cache
+def prototypes() -> dict[str, Prototype]:
+    """Every function of the header by name."""
+    found = {}
+    for node in _declarations().ext:
+        if isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
+            declared = [d for d in node.type.args.params if isinstance(d, c_ast.Decl)]
+            found[node.name] = Prototype(
+                node.name, _parameter("", node.type.type), tuple(_parameter(d.name, d.type) for d in declared)
+            )
+    return found
+
+
+@cache
+def constants() -> dict[str, int]:
+    """Every enumerator and every integer #define, without the prefix NORMKIT_."""
+    values = {name: int(value) for name, value in re.findall(r"#define NORMKIT_(\w+) (\d+)", _source())}
+    for node in _declarations().ext:
+        if isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.Enum):
+            for enumerator in node.type.values.enumerators:
+                values[enumerator.name.removeprefix("NORMKIT_")] = int(enumerator.value.value)
+    return values
+
+
+def statuses() -> dict[str, int]:
+    """OK and every ERROR_… of the header."""
+    return {name: value for name, value in constants().items() if name == "OK" or name.startswith("ERROR_")}

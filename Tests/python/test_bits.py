@@ -1,0 +1,120 @@
+"""The same bits: for any number of threads, any batch, in place, strided, and on every instruction set."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from support import library
+from support.catalogue import large_problems, short_problems
+from support.checks import assert_same_bits, assert_same_with_gaps
+from support.dtypes import DTYPES, F16, F32, F64
+from support.execute import execute
+from support.memory import Offset
+from support.methods import METHODS, Method
+from support.problem import Problem
+from support.strategies import small
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64, F16], ids=str)
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_threads(method, dtype):
+    for problem in large_problems(method, dtype):
+        with library.threads(1):
+            alone = execute(problem)
+        for count in (2, 7):
+            with library.threads(count):
+                assert_same_bits(execute(problem), alone, f"{count} threads, {problem}")
+
+
+def leading(method: Method) -> str | None:
+    """The argument that counts independent samples, each a contiguous part of the tensor."""
+    if str(method) in ("batch_norm_training", "weight_norm"):
+        return None
+    return next(name for name in ("rows", "samples", "outer", "shape") if name in method.prototype.names())
+
+
+def alone(problem: Problem, index: int) -> Problem:
+    """The problem of one sample of a batch."""
+    name = leading(problem.method)
+    one = (1, *problem.scalars["shape"][1:]) if name == "shape" else 1
+    data = problem.inputs[problem.method.data][index:index + 1]
+    return problem.with_scalars(**{name: one}).with_inputs(**{problem.method.data: data})
+
+
+SAMPLES = [dict(size=7, channels=4, positions=7), dict(size=64, channels=16, positions=33),
+           dict(size=1000, channels=130, positions=1), dict(size=1025, channels=32, positions=65)]
+
+
+@every_dtype
+@pytest.mark.parametrize("layout", [1, 2])
+@pytest.mark.parametrize("sizes", SAMPLES, ids=lambda sizes: str(sizes["size"]))
+@pytest.mark.parametrize("method", [m for m in METHODS if leading(m)], ids=str)
+def test_one_sample_in_a_batch_of_1000(method, sizes, layout, dtype):
+    if layout == 2 and "layout" not in method.prototype.names():
+        pytest.skip("has no layout")
+    channels, positions = sizes["channels"], sizes["positions"]
+    batch = {name: 1000 for name in ("rows", "samples", "outer")}
+    problem = small(method, dtype, **batch, **sizes, layout=layout, inner=positions,
+                    shape=(1000, positions, channels), axes=(1, 2), correction=0)
+    together = execute(problem)
+    for index in (0, 1, 500, 999):
+        part = {name: values[index:index + 1] for name, values in together.outputs.items()}
+        assert_same_bits(execute(alone(problem, index)), type(together)(together.status, part), f"sample {index}")
+
+
+LENGTHS = (1, 2, 7, 16, 37, 64, 130, 1025)
+
+
+@every_dtype
+def test_in_place_and_offsets(dtype):
+    for problem in short_problems(dtype, LENGTHS):
+        wanted = execute(problem, Offset(0))
+        assert_same_bits(execute(problem, Offset(1)), wanted, f"other offsets, {problem}")
+        if problem.method.result:
+            assert_same_bits(execute(problem, Offset(2), in_place=True), wanted, f"in place, {problem}")
+
+
+@every_dtype
+def test_strides(dtype):
+    for problem in short_problems(dtype, LENGTHS):
+        if problem.method.has_strides:
+            wanted = execute(problem)
+            run = problem.view.run
+            for x_stride, y_stride in ((run, run), (run + 1, 0), (0, run + 5), (run + 64, run + 64)):
+                strided = problem.with_scalars(x_stride=x_stride, y_stride=y_stride)
+                assert_same_with_gaps(strided, execute(strided), wanted)
+
+
+def python(isa: str, *arguments: str) -> str:
+    """What a Python program prints under an instruction set."""
+    return subprocess.run([sys.executable, *arguments], cwd=Path(__file__).parent, check=True,
+                          env=os.environ | {"NORMKIT_ISA": isa}, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+@cache
+def digest(isa: str) -> dict | None:
+    """Output of support.digest under an instruction set; None if the processor lacks it."""
+    if python(isa, "-c", "from support import library; print(library.isa())") != isa:
+        return None
+    return json.loads(python(isa, "-m", "support.digest"))
+
+
+def digest_or_skip(isa: str) -> dict:
+    return digest(isa) or pytest.skip(f"this processor lacks {isa}")
+
+
+@pytest.mark.parametrize("isa", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "arm64"])
+def test_every_instruction_set_is_accurate(isa):
+    assert digest_or_skip(isa)["too_far"] == []
+
+
+def test_x86_64_v3_and_v4_give_the_same_bits():
+    wanted, found = digest_or_skip("x86-64-v3")["digest"], digest_or_skip("x86-64-v4")["digest"]
+    assert {name for name in wanted if wanted[name] != found[name]} == set()

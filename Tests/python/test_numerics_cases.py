@@ -1,0 +1,104 @@
+"""Single promises of the header: zero slices, empty sets, running statistics, parameters that have no effect."""
+
+import numpy as np
+import pytest
+
+from support.checks import assert_accurate, assert_same_bits, outputs_of
+from support.dtypes import DTYPES, F16, F32
+from support.execute import execute
+from support.methods import METHODS, method
+from support.strategies import EXTENTS, small
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+every_norm = pytest.mark.parametrize("norm", [1, 2, 3])
+
+
+@every_norm
+@every_dtype
+@pytest.mark.parametrize("epsilon", [0.0, 1e-12])
+def test_zero_slices_give_zeros(norm, dtype, epsilon):
+    problem = small(method("weight_norm"), dtype, norm=norm, epsilon=epsilon)
+    problem.inputs["v"][:, 1, :] = 0
+    problem.inputs["g"][1] = 2
+    outputs = outputs_of(problem)
+    assert np.all(outputs["w"][:, 1, :] == 0)
+    assert outputs["norms"][1] == 0
+    assert np.all(np.isfinite(outputs["w"].astype(np.float64)))
+
+
+@every_norm
+@every_dtype
+def test_zero_set_divided_by_its_norm_is_zero(norm, dtype):
+    problem = small(method("lp_normalize"), dtype, norm=norm, epsilon=0.0)
+    problem.inputs["x"][:, 1, :] = 0
+    outputs = outputs_of(problem)
+    assert np.all(outputs["y"][:, 1, :] == 0)
+    assert outputs["norms"][1] == 0
+
+
+def test_empty_slices_have_norm_zero():
+    for sizes in ({"outer": 0}, {"inner": 0}):
+        outputs = outputs_of(small(method("weight_norm"), F32, **sizes))
+        assert outputs["norms"].tolist() == [0, 0, 0, 0]
+
+
+@every_dtype
+def test_negative_variance_gives_nan(dtype):
+    problem = small(method("batch_norm_inference"), dtype)
+    problem.inputs["variance"][2] = -1
+    y = outputs_of(problem)["y"].astype(np.float64)
+    assert np.all(np.isnan(y[:, 2]))
+    assert np.all(np.isfinite(np.delete(y, 2, axis=1)))
+
+
+def test_one_plus_gamma_without_gamma_has_no_effect():
+    plain = small(method("rms_norm"), F32).with_inputs(gamma=None)
+    assert_same_bits(execute(plain.with_scalars(one_plus_gamma=1)), execute(plain), "one_plus_gamma")
+
+
+def test_one_plus_gamma_is_formed_in_the_type_of_computation():
+    """1 + 2^-12 is 1 in f16, but not in f32."""
+    problem = small(method("rms_norm"), F16, rows=1, size=4, one_plus_gamma=1, epsilon=0.0)
+    problem.inputs["x"][...] = [[1, 1, 1, 1]]
+    problem.inputs["gamma"][...] = 2.0**-12
+    problem.inputs["beta"][...] = -1
+    assert np.all(outputs_of(problem)["y"] == 2.0**-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+@pytest.mark.parametrize("rule", [0, 1])
+@every_dtype
+def test_running_statistics_at_the_ends_of_momentum(momentum, rule, dtype):
+    """Momentum 0 keeps the old values, bit for bit; momentum 1 takes those of the batch."""
+    problem = small(method("batch_norm_training"), dtype, momentum=momentum, running_variance_rule=rule)
+    outputs = outputs_of(problem)
+    if momentum == 0:
+        assert np.array_equal(outputs["running_mean"], problem.inputs["running_mean"])
+        assert np.array_equal(outputs["running_variance"], problem.inputs["running_variance"])
+    else:
+        assert np.array_equal(outputs["running_mean"], outputs["mean"])
+        assert_accurate(problem, execute(problem))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.result], ids=str)
+def test_optional_outputs_do_not_change_the_result(method):
+    problem = small(method, F32)
+    alone = problem.asking_for(method.result)
+    assert outputs_of(alone)[method.result].tobytes() == outputs_of(problem)[method.result].tobytes()
+
+
+def test_group_norm_with_a_group_per_channel_is_instance_norm():
+    group = small(method("group_norm"), F32, groups=6)
+    instance = small(method("instance_norm"), F32)
+    instance = instance.with_inputs(**{k: v.reshape(instance.inputs[k].shape) for k, v in group.inputs.items()})
+    found, wanted = outputs_of(group), outputs_of(instance)
+    assert np.allclose(found["y"].reshape(-1), wanted["y"].reshape(-1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_empty_tensor_is_a_no_op(method):
+    """No S at all, or S without elements and no statistics asked for: nothing happens, successfully."""
+    for name in EXTENTS:
+        if name in method.prototype.names():
+            problem = small(method, F32, **{name: 0}).asking_for(method.result)
+            assert execute(problem).status == 0, problem

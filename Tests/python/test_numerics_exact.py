@@ -1,0 +1,147 @@
+"""Results that are compared with ==: constant sets, data whose statistics are exact, NaN and infinity."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from support import families
+from support.checks import outputs_of
+from support.dtypes import DTYPES, F32, rounded
+from support.methods import METHODS, method
+from support.problem import Problem
+from support.strategies import EXTENTS, fill, problems, small, strides
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+CENTRED = [m for m in METHODS if str(m) in (
+    "layer_norm", "layer_norm_channels", "batch_norm_training", "instance_norm", "group_norm", "normalize")]
+WITH_SETS = [m for m in METHODS if m.result and not m.elementwise]
+
+
+def over_channels(problem: Problem, values: np.ndarray) -> np.ndarray:
+    """One value per channel, repeated over the tensor."""
+    view = problem.view
+    shape = [n if axis in view.channels else 1 for axis, n in enumerate(view.shape)]
+    return np.broadcast_to(values.reshape(shape), view.shape)
+
+
+@every_dtype
+@pytest.mark.parametrize("method", CENTRED, ids=str)
+@given(data=st.data())
+def test_constant_set_gives_exactly_beta(method, dtype, data):
+    problem = data.draw(problems(method, dtype, families.CONSTANT))
+    y = outputs_of(problem).get("y")
+    beta = problem.inputs.get("beta")
+    wanted = np.zeros(problem.view.shape) if beta is None else over_channels(problem, beta.astype(np.float64))
+    assert np.array_equal(y, rounded(wanted, dtype)), problem
+
+
+@every_dtype
+@pytest.mark.parametrize("method", CENTRED, ids=str)
+def test_constant_set_without_epsilon_has_rstd_zero(method, dtype):
+    problem = small(method, dtype, epsilon=0.0)
+    x = np.full(problem.view.shape, rounded(0.1, dtype))
+    outputs = outputs_of(problem.with_inputs(x=x))
+    assert np.all(outputs["rstd"] == 0)
+    assert np.all(outputs["mean"] == x.reshape(-1)[0].astype(dtype.statistics.numpy))
+
+
+# epsilon that makes variance + epsilon, or a norm + epsilon, a power of four for deviations of 1.
+EXACT_EPSILON = {"weight_norm": 0.0, "lp_normalize": 0.0}
+
+
+def exact_problem(method, dtype, chosen: dict, seed: int) -> Problem:
+    """A problem of dyadic data: x = m + or - 1, each for half of S; parameters are small multiples of 1/4."""
+    chosen = chosen | ({"epsilon": EXACT_EPSILON.get(str(method), 3.0)} if "epsilon" in chosen else {})
+    chosen |= {"momentum": 0.5, "running_variance_rule": 1} if "momentum" in chosen else {}
+    chosen |= {"correction": 0} if "correction" in chosen else {}
+    if chosen.get("epsilon_rule") == 1:
+        chosen["epsilon"] = 1.0
+    rng = np.random.default_rng(seed)
+    problem = fill(method, dtype, dtype, chosen, families.NORMAL, seed)
+    view = problem.view
+    signs = np.where(np.arange(view.set_size) % 2, 1.0, -1.0)
+    signs = rng.permuted(np.broadcast_to(signs, (*view.kept_shape, view.set_size)), axis=-1)
+    order = np.argsort(view.kept + view.reduced)
+    x = signs.reshape(*view.kept_shape, *(view.shape[axis] for axis in view.reduced)).transpose(order)
+    if method in CENTRED or str(method) == "moments":
+        x = x + np.round(4 * families.per_set(rng, view))
+    quarters = {name: rounded(np.round(4 * values.astype(np.float64)) / 4, dtype)
+                for name, values in problem.inputs.items() if name != method.data}
+    if "variance" in quarters:
+        quarters["variance"] = np.full_like(quarters["variance"], 1.0)
+    quarters = {name: values.astype(problem.inputs[name].dtype) for name, values in quarters.items()}
+    return problem.with_inputs(**quarters, **{method.data: rounded(x, dtype)})
+
+
+POWERS = st.sampled_from((2, 4, 8, 16, 32))
+
+
+@every_dtype
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@given(data=st.data())
+def test_exact_data(method, dtype, data):
+    chosen = small(method, dtype, shape=tuple(data.draw(st.lists(POWERS, min_size=3, max_size=3)))).scalars
+    chosen |= {name: data.draw(POWERS) for name in EXTENTS if name in chosen}
+    chosen |= {"groups": 2} if "groups" in chosen else {}
+    for name, values in (("layout", (1, 2)), ("norm", (1, 2, 3)), ("epsilon_rule", (0, 1)), ("one_plus_gamma", (0, 1))):
+        chosen |= {name: data.draw(st.sampled_from(values))} if name in chosen else {}
+    if method.has_strides:
+        chosen |= data.draw(strides(method.view(chosen)))
+    size = method.view(chosen).set_size
+    assume(method.elementwise or chosen.get("norm") != 2 or size in (4, 16, 64, 256, 1024, 4096, 16384))
+    problem = exact_problem(method, dtype, chosen, data.draw(st.integers(0, 99)))
+    for name, actual in outputs_of(problem).items():
+        wanted = rounded(problem.expected[name].value, problem.output_type(name))
+        assert np.array_equal(actual, wanted), f"{name} of {problem}"
+
+
+@pytest.mark.parametrize("size", [6, 10, 96, 1000, 50_256])
+def test_exact_data_of_other_sizes(size):
+    """Sums are exact here too; dividing them by S's size must be."""
+    chosen = small(method("layer_norm"), F32, rows=3, size=size).scalars
+    problem = exact_problem(method("layer_norm"), F32, chosen, seed=size)
+    for name, actual in outputs_of(problem).items():
+        assert np.array_equal(actual, rounded(problem.expected[name].value, F32)), name
+
+
+def poisoned(problem: Problem, seed: int, value: float) -> tuple[Problem, np.ndarray]:
+    """A problem with NaN or infinity in one S, and which elements of the tensor belong to that S."""
+    name, view = problem.method.data, problem.view
+    x = problem.inputs[name].copy()
+    index = np.unravel_index(np.random.default_rng(seed).integers(view.size), view.shape)
+    x[index] = value
+    own = tuple(slice(None) if axis in view.reduced else slice(i, i + 1) for axis, i in enumerate(index))
+    mask = np.zeros(view.shape, bool)
+    mask[index if problem.method.elementwise else own] = True
+    return problem.with_inputs(**{name: x}), mask
+
+
+@every_dtype
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("method", WITH_SETS, ids=str)
+@given(data=st.data())
+def test_nan_and_infinity_stay_in_their_set(method, value, dtype, data):
+    clean = data.draw(problems(method, dtype, families.NORMAL))
+    problem, own = poisoned(clean, data.draw(st.integers(0, 99)), value)
+    wanted = outputs_of(clean)
+    found = outputs_of(problem)
+    # Without a mean that is subtracted, x / infinity is 0 for the finite elements.
+    spoilt = own if method.subtracts_mean or np.isnan(value) else own & ~np.isfinite(problem.inputs[method.data])
+    assert np.array_equal(np.isnan(found[method.result].astype(np.float64)), spoilt), problem
+    assert found[method.result][~own].tobytes() == wanted[method.result][~own].tobytes(), problem
+    others = ~own.all(axis=problem.view.reduced)
+    for name in method.statistics:
+        if name in found:
+            assert found[name][others].tobytes() == wanted[name][others].tobytes(), f"{name} of {problem}"
+
+
+@every_dtype
+@pytest.mark.parametrize("method", [m for m in METHODS if m.elementwise], ids=str)
+@given(data=st.data())
+def test_nan_stays_in_its_element(method, dtype, data):
+    clean = data.draw(problems(method, dtype, families.NORMAL))
+    problem, own = poisoned(clean, data.draw(st.integers(0, 99)), np.nan)
+    wanted, found = outputs_of(clean)["y"], outputs_of(problem)["y"]
+    assert np.all(np.isnan(found[own].astype(np.float64)))
+    assert found[~own].tobytes() == wanted[~own].tobytes()

@@ -2,7 +2,15 @@
 
 import NormKitFloor
 
-protocol Arithmetic: SIMDScalar, BinaryFloatingPoint {
+// Ordinary Swift, in which debug builds are made, wants the coding that comes with SIMDScalar to be named; Embedded Swift
+// has none.
+#if hasFeature(Embedded)
+  typealias Coding = Any
+#else
+  typealias Coding = Codable
+#endif
+
+protocol Arithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static func splat(_ value: Self) -> SIMD16<Self>
   static func add(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
   static func subtract(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>

@@ -17,15 +17,14 @@ public func normkit_batch_norm_inference(
     try requireData(data.runs.elements, x, y)
     try require(mean != nil || data.channels == 0, NORMKIT_ERROR_MEAN_NULL)
     try require(variance != nil || data.channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
-    var request = try Request(types, data.runs, x: x, y: y)
-    try request.parameters(gamma, beta, data.channels, segment: data.segment)
+    var request = Request(types, data.runs, x: x, y: y)
+    request.parameters(gamma, beta, data.channels, segment: data.segment)
     request.job.statistic = Int32(NK_GIVEN)
     request.job.given_mean = UnsafeRawPointer(mean)
     request.job.given_variance = UnsafeRawPointer(variance)
-    try request.buffers.given(mean, data.channels)
-    try request.buffers.given(variance, data.channels)
     request.job.epsilon = epsilon
-    request.run(data.channelsView())
+    var view = data.channelsView()
+    try request.run(&view, sets: data.channels)
   }
 }
 
@@ -52,17 +51,16 @@ public func normkit_batch_norm_training(
     let wantsStatistics = running_mean != nil || mean != nil || rstd != nil
     try require(count > 0 || data.channels == 0 || !wantsStatistics, NORMKIT_ERROR_EMPTY_SET)
     try require(count != 1 || data.channels == 0, NORMKIT_ERROR_ONE_VALUE)
-    var request = try Request(types, data.runs, x: x, y: y)
-    try request.parameters(gamma, beta, data.channels, segment: data.segment)
-    try request.statistics(mean, rstd, data.channels)
+    var request = Request(types, data.runs, x: x, y: y)
+    request.parameters(gamma, beta, data.channels, segment: data.segment)
+    request.statistics(mean, rstd)
     request.job.running_mean = UnsafeMutableRawPointer(running_mean)
     request.job.running_variance = UnsafeMutableRawPointer(running_variance)
-    try request.buffers.statistics(running_mean, data.channels, NORMKIT_ERROR_RUNNING_OVERLAP)
-    try request.buffers.statistics(running_variance, data.channels, NORMKIT_ERROR_RUNNING_OVERLAP)
     request.job.running_correction = running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED) ? 1 : 0
     request.job.momentum = momentum
     request.job.epsilon = epsilon
-    request.run(data.channelsView())
+    var view = data.channelsView()
+    try request.run(&view, sets: data.channels)
   }
 }
 

@@ -1,6 +1,7 @@
 // Which bytes a call reads and writes, and whether an output overlaps another buffer.
 
 import CNormKit
+import NormKitFloor
 
 /// Memory that a buffer covers: `count` runs of `length` bytes, `stride` bytes from one start to the next.
 struct Span {
@@ -33,55 +34,55 @@ struct Span {
   }
 }
 
-/// The buffers of one call. Each is checked against those before it.
-struct Buffers {
-  private struct Buffer {
-    var span: Span
-    /// What an overlap is refused with if the buffer is an output; NORMKIT_OK for an input.
-    var status: Int
-  }
+/// The buffers of a job, in the order in which an overlap is laid to their charge.
+private enum Buffer: Int {
+  case y, mean, spread, runningMean, runningVariance
+  case x, gamma, beta, givenMean, givenVariance
 
-  private var buffers = InlineArray<10, Buffer>(repeating: Buffer(span: Span(nil, length: 0), status: NORMKIT_OK))
-  private var count = 0
-  private let types: Types
-
-  /// x, and y, which may be exactly x.
-  init(
-    _ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?
-  ) throws(Refusal) {
-    self.types = types
-    let bytes = types.dataSize
-    let x = Span(x, length: runs.length &* bytes, count: runs.count, stride: runs.xStride &* bytes)
-    let y = Span(y, length: runs.length &* bytes, count: runs.count, stride: runs.yStride &* bytes)
-    if !y.isSame(as: x) { try append(x, NORMKIT_OK) }
-    try append(y, NORMKIT_ERROR_Y_OVERLAP)
-  }
-
-  private mutating func append(_ span: Span, _ status: Int) throws(Refusal) {
-    guard span.count > 0 else { return }
-    for i in 0..<count {
-      let other = buffers[i].status
-      guard (status != NORMKIT_OK || other != NORMKIT_OK) && span.overlaps(buffers[i].span) else { continue }
-      throw Refusal(other != NORMKIT_OK ? other : status)
+  /// What an overlap is refused with if the buffer is an output.
+  var status: Int {
+    switch self {
+    case .y: NORMKIT_ERROR_Y_OVERLAP
+    case .mean, .spread: NORMKIT_ERROR_STATISTICS_OVERLAP
+    case .runningMean, .runningVariance: NORMKIT_ERROR_RUNNING_OVERLAP
+    default: NORMKIT_OK
     }
-    buffers[count] = Buffer(span: span, status: status)
-    count += 1
+  }
+}
+
+extension nk_job {
+  /// Refuses the call if an output overlaps another buffer. y may be exactly x.
+  ///
+  /// - sets: how many statistics there are.
+  func requireDisjoint(_ runs: Runs, _ types: Types, sets: Int) throws(Refusal) {
+    for i in 0...Buffer.runningVariance.rawValue {
+      guard let output = Buffer(rawValue: i) else { return }
+      let written = span(output, runs, types, sets)
+      guard written.count > 0 else { continue }
+      for j in 0...Buffer.givenVariance.rawValue where j != i {
+        guard let other = Buffer(rawValue: j) else { return }
+        let span = span(other, runs, types, sets)
+        let isInPlace = output == .y && other == .x && written.isSame(as: span)
+        try require(isInPlace || !written.overlaps(span), output.status)
+      }
+    }
   }
 
-  /// gamma, beta and their like: inputs of `entries` parameters.
-  mutating func parameters(_ p: UnsafeRawPointer?, _ entries: Int) throws(Refusal) {
-    try append(Span(p, length: entries &* types.parameterSize), NORMKIT_OK)
-  }
-
-  /// Statistics that are inputs.
-  mutating func given(_ p: UnsafeRawPointer?, _ entries: Int) throws(Refusal) {
-    try append(Span(p, length: entries &* types.statisticsSize), NORMKIT_OK)
-  }
-
-  /// Statistics that are outputs.
-  mutating func statistics(
-    _ p: UnsafeMutableRawPointer?, _ entries: Int, _ status: Int = NORMKIT_ERROR_STATISTICS_OVERLAP
-  ) throws(Refusal) {
-    try append(Span(p, length: entries &* types.statisticsSize), status)
+  private func span(_ buffer: Buffer, _ runs: Runs, _ types: Types, _ sets: Int) -> Span {
+    let bytes = types.dataSize
+    let statistics = sets &* types.statisticsSize
+    let entries = Int(parameters)
+    switch buffer {
+    case .x: return Span(x, length: runs.length &* bytes, count: runs.count, stride: runs.xStride &* bytes)
+    case .y: return Span(y, length: runs.length &* bytes, count: runs.count, stride: runs.yStride &* bytes)
+    case .gamma: return Span(gamma, length: entries &* types.parameterSize)
+    case .beta: return Span(beta, length: entries &* types.parameterSize)
+    case .mean: return Span(mean, length: statistics)
+    case .spread: return Span(spread, length: statistics)
+    case .runningMean: return Span(running_mean, length: statistics)
+    case .runningVariance: return Span(running_variance, length: statistics)
+    case .givenMean: return Span(given_mean, length: entries &* types.statisticsSize)
+    case .givenVariance: return Span(given_variance, length: entries &* types.statisticsSize)
+    }
   }
 }

@@ -14,14 +14,14 @@ public func normkit_normalize(
     try requireEpsilon(epsilon)
     let isInside = epsilon_rule == Int32(NORMKIT_EPSILON_INSIDE_SQRT)
     try require(isInside || epsilon_rule == Int32(NORMKIT_EPSILON_OUTSIDE_SQRT), NORMKIT_ERROR_EPSILON_RULE)
-    let tensor = try AxisTensor(rank, shape, axis_count, axes)
+    var tensor = try AxisTensor(rank, shape, axis_count, axes)
     try requireData(tensor.elements, x, y)
     try require(!tensor.hasEmptySets || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
-    var request = try Request(types, try tensor.runs(), x: x, y: y)
-    try request.statistics(mean, rstd, tensor.sets)
+    var request = Request(types, try tensor.runs(), x: x, y: y)
+    request.statistics(mean, rstd)
     request.job.rule = Int32(isInside ? NK_INSIDE_SQRT : NK_ADDED)
     request.job.epsilon = epsilon
-    request.run(tensor.view)
+    try request.run(&tensor.view, sets: tensor.sets)
   }
 }
 
@@ -35,15 +35,15 @@ public func normkit_lp_normalize(
     let types = try Types(dtype)
     let statistic = try normStatistic(norm)
     try requireEpsilon(epsilon)
-    let tensor = try AxisTensor(rank, shape, axis_count, axes)
+    var tensor = try AxisTensor(rank, shape, axis_count, axes)
     try requireData(tensor.elements, x, y)
-    var request = try Request(types, try tensor.runs(), x: x, y: y)
-    try request.statistics(nil, norms, tensor.sets)
+    var request = Request(types, try tensor.runs(), x: x, y: y)
+    request.statistics(nil, norms)
     request.job.statistic = statistic
     request.job.rule = Int32(NK_FLOOR)
     request.job.spread_kind = Int32(NK_NORM)
     request.job.epsilon = epsilon
-    request.run(tensor.view)
+    try request.run(&tensor.view, sets: tensor.sets)
     if tensor.elements == 0, let norms { zero(norms, count: tensor.sets, types) }
   }
 }
@@ -56,21 +56,21 @@ public func normkit_moments(
 ) -> Int32 {
   statusOf { () throws(Refusal) in
     let types = try Types(dtype)
-    let tensor = try AxisTensor(rank, shape, axis_count, axes)
+    var tensor = try AxisTensor(rank, shape, axis_count, axes)
     try require(!tensor.hasEmptySets || mean == nil && variance == nil, NORMKIT_ERROR_EMPTY_SET)
     try require(correction >= 0, NORMKIT_ERROR_CORRECTION)
     try require(tensor.elements == 0 || correction < tensor.setSize, NORMKIT_ERROR_CORRECTION)
     try require(x != nil || tensor.elements == 0, NORMKIT_ERROR_X_NULL)
-    var request = try Request(types, try tensor.runs(), x: x, y: nil)
-    try request.statistics(mean, variance, tensor.sets)
+    var request = Request(types, try tensor.runs(), x: x, y: nil)
+    request.statistics(mean, variance)
     request.job.spread_kind = Int32(NK_VARIANCE)
     request.job.correction = correction
-    request.run(tensor.view)
+    try request.run(&tensor.view, sets: tensor.sets)
   }
 }
 
 /// A contiguous tensor, and the axes that its sets run over.
-private struct AxisTensor {
+private struct AxisTensor: ~Copyable {
   var view = View()
   var elements = 1
   var sets = 1

@@ -43,11 +43,10 @@ private func groupNorm(
   let statistics = try product(data.samples, groups)
   try require(
     data.runs.elements > 0 || statistics == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
-  var request = try Request(types, data.runs, x: x, y: y)
-  try request.parameters(gamma, beta, data.channels, segment: data.segment)
-  try request.statistics(mean, rstd, statistics)
+  var request = Request(types, data.runs, x: x, y: y)
+  request.parameters(gamma, beta, data.channels, segment: data.segment)
+  request.statistics(mean, rstd)
   request.job.epsilon = epsilon
-  guard data.runs.elements > 0 else { return }
   let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
   let channelsPerGroup = data.channels / groups
   var view = View()
@@ -56,5 +55,5 @@ private func groupNorm(
   view.keep(groups, xStride: channelsPerGroup &* xs.channel, yStride: channelsPerGroup &* ys.channel)
   view.reduce(channelsPerGroup, xStride: xs.channel, yStride: ys.channel)
   if !data.isLast { view.reduce(data.positions, xStride: 1, yStride: 1) }
-  request.run(view)
+  try request.run(&view, sets: statistics)
 }

@@ -48,15 +48,15 @@ private func normalizeRows(
   let runs = try Runs(length: size, count: rows, xStride: xStride, yStride: yStride)
   try requireData(runs.elements, x, y)
   try require(size > 0 || rows == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
-  var request = try Request(types, runs, x: x, y: y)
-  try request.parameters(gamma, beta, size, segment: 1)
-  try request.statistics(mean, rstd, rows)
+  var request = Request(types, runs, x: x, y: y)
+  request.parameters(gamma, beta, size, segment: 1)
+  request.statistics(mean, rstd)
   request.job.epsilon = epsilon
   adjust(&request.job)
   var view = View()
   view.keep(rows, xStride: runs.xStride, yStride: runs.yStride)
   view.reduce(size, xStride: 1, yStride: 1)
-  request.run(view)
+  try request.run(&view, sets: rows)
 }
 
 @_cdecl("normkit_layer_norm_channels") @implementation
@@ -74,15 +74,15 @@ public func normkit_layer_norm_channels(
     let statistics = data.samples &* data.positions
     try require(
       data.channels > 0 || statistics == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
-    var request = try Request(types, data.runs, x: x, y: y)
-    try request.parameters(gamma, beta, data.channels, segment: data.segment)
-    try request.statistics(mean, rstd, statistics)
+    var request = Request(types, data.runs, x: x, y: y)
+    request.parameters(gamma, beta, data.channels, segment: data.segment)
+    request.statistics(mean, rstd)
     request.job.epsilon = epsilon
     let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
     var view = View()
     view.keep(data.samples, xStride: xs.sample, yStride: ys.sample)
     view.reduce(data.channels, xStride: xs.channel, yStride: ys.channel)
     view.keep(data.positions, xStride: xs.position, yStride: ys.position)
-    request.run(view)
+    try request.run(&view, sets: statistics)
   }
 }

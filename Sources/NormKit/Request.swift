@@ -61,21 +61,15 @@ struct Channels {
 }
 
 /// One call on its way from the arguments to the kernels.
-struct Request {
+struct Request: ~Copyable {
   let types: Types
+  let runs: Runs
   var job = nk_job()
-  var buffers: Buffers
-  private let elements: Int
-  private let kernel: nk_kernel
 
-  init(
-    _ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?
-  ) throws(Refusal) {
-    guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
-    self.kernel = kernel
+  @inline(__always)
+  init(_ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?) {
     self.types = types
-    elements = runs.elements
-    buffers = try Buffers(types, runs, x: x, y: y)
+    self.runs = runs
     job.dtype = types.data
     job.parameter_dtype = types.parameter
     job.statistic = Int32(NK_MOMENTS)
@@ -88,32 +82,28 @@ struct Request {
   }
 
   /// gamma and beta, `count` of each, which change every `segment` elements.
-  mutating func parameters(
-    _ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ count: Int, segment: Int
-  ) throws(Refusal) {
+  @inline(__always)
+  mutating func parameters(_ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ count: Int, segment: Int) {
     job.gamma = gamma
     job.beta = beta
     job.parameters = Int64(count)
     job.segment = Int64(segment)
-    try buffers.parameters(gamma, count)
-    try buffers.parameters(beta, count)
   }
 
-  /// Statistics outputs, `count` of each.
-  mutating func statistics(
-    _ mean: UnsafeMutableRawPointer?, _ spread: UnsafeMutableRawPointer?, _ count: Int
-  ) throws(Refusal) {
+  /// Statistics outputs.
+  @inline(__always)
+  mutating func statistics(_ mean: UnsafeMutableRawPointer?, _ spread: UnsafeMutableRawPointer?) {
     job.mean = mean
     job.spread = spread
-    try buffers.statistics(mean, count)
-    try buffers.statistics(spread, count)
   }
 
-  /// Runs the job over `view`. Without elements there is nothing to do.
-  mutating func run(_ view: borrowing View) {
-    guard elements > 0 else { return }
+  /// Checks the buffers and runs the job over `view`, which has `sets` sets. Without elements there is nothing to do.
+  mutating func run(_ view: inout View, sets: Int) throws(Refusal) {
+    try job.requireDisjoint(runs, types, sets: sets)
+    guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
+    guard runs.elements > 0 else { return }
     view.enter(&job)
     job.cut(elementSize: types.dataSize)
-    job.execute(bytes: elements &* types.dataSize, with: kernel)
+    job.execute(bytes: runs.elements &* types.dataSize, with: kernel)
   }
 }

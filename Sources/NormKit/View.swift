@@ -5,7 +5,7 @@ import NormKitFloor
 
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
-struct View {
+struct View: ~Copyable {
   struct Axis {
     var extent: Int
     var isReduced: Bool
@@ -18,8 +18,6 @@ struct View {
   private(set) var count = 0
 
   init() { axes = InlineArray(repeating: Axis(extent: 1, isReduced: false, xStride: 0, yStride: 0)) }
-
-  subscript(index: Int) -> Axis { axes[index] }
 
   mutating func append(_ extent: Int, isReduced: Bool, xStride: Int, yStride: Int) {
     if extent == 1 { return }
@@ -45,7 +43,7 @@ struct View {
 
   /// The extent of the innermost of `count` axes if it has this kind and lies without gaps over `inner` elements;
   /// then it is taken off.
-  private func takeInnermost(_ count: inout Int, isReduced: Bool, over inner: Int) -> Int {
+  private mutating func takeInnermost(_ count: inout Int, isReduced: Bool, over inner: Int) -> Int {
     guard count > 0 else { return 1 }
     let axis = axes[count - 1]
     guard axis.isReduced == isReduced && axis.xStride == inner && axis.yStride == inner else { return 1 }
@@ -57,7 +55,7 @@ struct View {
   ///
   /// Without an outer axis to reduce, sets are runs of neighbouring elements. With one they are runs too if the runs
   /// are long, and columns if not.
-  func enter(_ job: inout nk_job) {
+  mutating func enter(_ job: inout nk_job) {
     var rest = count
     let run = takeInnermost(&rest, isReduced: true, over: 1)
     var lanes = takeInnermost(&rest, isReduced: false, over: run)
@@ -65,7 +63,8 @@ struct View {
     kept.extent = 1
     reduced.extent = 1
     for i in 0..<rest {
-      if axes[i].isReduced { reduced.append(axes[i]) } else { kept.append(axes[i]) }
+      let axis = axes[i]
+      if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
     let isColumns = run < 64 && (reduced.extent > 1 || isGiven && lanes > 1)

@@ -19,14 +19,15 @@ public func normkit_weight_norm(
     let runs = try contiguousRuns(outer, slices, inner)
     try require(v != nil || runs.elements == 0, NORMKIT_ERROR_V_NULL)
     try require(w != nil || runs.elements == 0, NORMKIT_ERROR_W_NULL)
-    var request = try Request(types, runs, x: v, y: w)
-    try request.parameters(g, nil, slices, segment: inner)
-    try request.statistics(nil, norms, slices)
+    var request = Request(types, runs, x: v, y: w)
+    request.parameters(g, nil, slices, segment: inner)
+    request.statistics(nil, norms)
     request.job.statistic = statistic
     request.job.rule = Int32(NK_ADDED)
     request.job.spread_kind = Int32(NK_NORM)
     request.job.epsilon = epsilon
-    request.run(slicesView(outer, slices, inner))
+    var view = slicesView(outer, slices, inner)
+    try request.run(&view, sets: slices)
     if runs.elements == 0, let norms { zero(norms, count: slices, types) }
   }
 }
@@ -43,10 +44,11 @@ public func normkit_scale_shift(
     let inner = try extent(inner, NORMKIT_ERROR_INNER)
     let runs = try contiguousRuns(outer, channels, inner)
     try requireData(runs.elements, x, y)
-    var request = try Request(types, runs, x: x, y: y)
-    try request.parameters(scale, shift, channels, segment: inner)
+    var request = Request(types, runs, x: x, y: y)
+    request.parameters(scale, shift, channels, segment: inner)
     request.job.statistic = Int32(NK_GIVEN)
-    request.run(slicesView(outer, channels, inner))
+    var view = slicesView(outer, channels, inner)
+    try request.run(&view, sets: channels)
   }
 }
 

@@ -1,6 +1,7 @@
 // Which buffers overlap.
 
 import CNormKit
+import NormKitFloor
 import Testing
 
 @testable import NormKit
@@ -38,14 +39,29 @@ import Testing
     #expect(!Span(nil, length: 8).overlaps(span(0, 8)))
   }
 
+  /// Whether a job with these addresses is refused: x and y are three runs of four f32.
+  func isRefused(x: Int, y: Int, gamma: Int? = nil, mean: Int? = nil, yStride: Int64 = 0) throws -> Bool {
+    let runs = try Runs(length: 4, count: 3, xStride: 0, yStride: yStride)
+    var job = nk_job()
+    job.parameters = 4
+    job.x = UnsafeRawPointer(bitPattern: x)
+    job.y = UnsafeMutableRawPointer(bitPattern: y)
+    job.gamma = gamma.flatMap { UnsafeRawPointer(bitPattern: $0) }
+    job.mean = mean.flatMap { UnsafeMutableRawPointer(bitPattern: $0) }
+    do {
+      try job.requireDisjoint(runs, Types(Int32(NORMKIT_F32)), sets: 3)
+      return false
+    } catch { return true }
+  }
+
   @Test func anOutputMayBeExactlyTheInput() throws {
-    let memory = try #require(UnsafeMutableRawPointer(bitPattern: 4096))
-    let types = try Types(Int32(NORMKIT_F32))
-    let runs = try Runs(length: 4, count: 3, xStride: 0, yStride: 0)
-    var buffers = try Buffers(types, runs, x: memory, y: memory)
-    #expect(throws: Refusal.self) { try buffers.parameters(UnsafeRawPointer(memory + 44), 4) }
-    #expect(throws: Refusal.self) { _ = try Buffers(types, runs, x: memory, y: memory + 4) }
-    let wider = try Runs(length: 4, count: 3, xStride: 0, yStride: 8)
-    #expect(throws: Refusal.self) { _ = try Buffers(types, wider, x: memory, y: memory) }
+    #expect(try !isRefused(x: 4096, y: 4096))
+    #expect(try isRefused(x: 4096, y: 4100))
+    #expect(try isRefused(x: 4096, y: 4096, yStride: 8))
+    #expect(try !isRefused(x: 4096, y: 8192, gamma: 4096))
+    #expect(try isRefused(x: 4096, y: 8192, gamma: 8192 + 44))
+    #expect(try isRefused(x: 4096, y: 8192, mean: 4096 + 44))
+    #expect(try isRefused(x: 4096, y: 8192, gamma: 512, mean: 512 + 12))
+    #expect(try !isRefused(x: 4096, y: 8192, gamma: 512, mean: 512 + 16))
   }
 }

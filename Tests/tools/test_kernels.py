@@ -1,0 +1,88 @@
+"""What the kernels were compiled to.
+
+The same text is compiled once for each instruction set. A function that two of these modules share, because the
+linker keeps one of several weak definitions with the same name, would run instructions on processors that do not
+have them; so weak names have to carry the name of their module. And a kernel that fell back to calls or to scalar
+instructions would be right, but many times slower.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import product
+import pytest
+
+MODULES = ["KernelsX86V2", "KernelsX86V3", "KernelsX86V4"]
+
+# Runtime functions that embedded Swift puts into every module, weak. That the ones which are kept need no more than the
+# oldest processor is checked in the finished library.
+RUNTIME = re.compile(r"_?swift_\w+|\$es16_emptyBoxStorageSi_Sitvp")
+
+
+def symbols(module: str) -> list[tuple[str, str]]:
+    """(type letter of nm, name) of every symbol in the object files of a module."""
+    objects = sorted((product.BUILD / f"{module}.build").glob("*.o"))
+    assert objects, f"{module} has not been built"
+    lines = product.output("nm", "--format=just-symbols", "--format=posix", *objects).splitlines()
+    return [(fields[1], fields[0]) for fields in map(str.split, lines) if len(fields) > 1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_weak_definitions_belong_to_the_module(module):
+    weak = [name for kind, name in symbols(module) if kind in "WV"]
+    assert [name for name in weak if f"{len(module)}{module}" not in name and not RUNTIME.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_kernels_call_nothing_for_arithmetic(module):
+    """A fused multiply-add or a conversion by a function is a call per element."""
+    undefined = {name for kind, name in symbols(module) if kind == "U" and not name.startswith("$")}
+    runtime = {"__stack_chk_fail", "free", "memcpy", "memmove", "memset", "posix_memalign"}
+    calls = undefined - runtime - {"sqrt"}      # one of each set
+    if module == "KernelsX86V2":    # without conversion instructions, binary16 is converted sixteen at a time
+        calls -= {"nk_sixteen_from_f16", "nk_sixteen_to_f16"}
+    assert calls == set()
+
+
+@cache
+def instructions(module: str) -> str:
+    return "".join(
+        product.output("objdump", "-d", "--no-show-raw-insn", "--no-addresses", path)
+        for path in sorted((product.BUILD / f"{module}.build").glob("*.o"))
+    )
+
+
+@pytest.mark.parametrize(("module", "register"), [("KernelsX86V3", "ymm"), ("KernelsX86V4", "zmm")])
+@pytest.mark.parametrize("suffix", ["ps", "pd"])
+def test_fused_multiply_add_is_packed(module, register, suffix):
+    fused = re.findall(rf"\bvfn?m(?:add|sub)\d+{suffix}\b.*%(xmm|ymm|zmm)\d+$", instructions(module), re.MULTILINE)
+    assert fused.count(register) > 100
+    assert set(fused) <= {register, "ymm", "zmm"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_wider_registers_than_the_instruction_set_has(module):
+    wider = {"KernelsX86V2": r"%[yz]mm|\bv[a-z]", "KernelsX86V3": r"%zmm|%k[1-7]|%[xy]mm(?:1[6-9]|2\d|3[01])"}
+    if module in wider:
+        assert re.findall(rf"^.*(?:{wider[module]}).*$", re.sub(r"<.*", "", instructions(module)), re.MULTILINE) == []
+
+
+def functions_of_the_library() -> Iterator[tuple[str, str]]:
+    """(name, instructions) of every function in the finished library."""
+    text = product.output("objdump", "-d", "--no-show-raw-insn", "--no-addresses", product.LIBRARY)
+    for part in re.split(r"^<", text, flags=re.MULTILINE)[1:]:
+        name, _, body = part.partition(">:\n")
+        yield name, body
+
+
+def test_only_kernels_use_what_old_processors_lack():
+    """Registers wider than 128 bits, and VEX instructions, stand in functions of the modules for x86-64-v3 and v4."""
+    names = set()
+    for name, body in functions_of_the_library():
+        names.add(name)
+        used = re.search(r"%[yz]mm|^\s+v[a-z]+\d*[ps][sd]\b", body, re.MULTILINE)
+        owner = re.search(r"KernelsX86V[34]|nk_run_x86_64_v[34]", name)
+        assert owner or not used, f"{name}: {used and used.group()}"
+        assert "V3" not in (owner or [""])[0] or "%zmm" not in body, name
+    assert any("KernelsX86V4" in name for name in names), "the library was stripped: nothing was checked"

@@ -107,8 +107,9 @@ extension nk_job {
     let length = Int(run)
     let start = x + reducedOffset(f).x &* E.size
     if length >= 16 { return E.load(start, (length &- 16) &* i / 3, as: A.self) }
+    // A short run is filled up with the mean of its ends.
     let part = E.load(start, 0, count: length, as: A.self)
-    return A.fill(part, length, A.splat(part[0]))
+    return A.fill(part, length, A.splat((part[0] + part[length &- 1]) * 0.5))
   }
 
   /// What standardizes the set `s` that starts at `x`, from its sums over elements shifted by `shift`.

@@ -22,7 +22,7 @@ struct Span {
   func overlaps(_ other: Span) -> Bool {
     guard count > 0 && other.count > 0 else { return false }
     let distance = Int(bitPattern: other.start &- start)
-    guard distance < bytes && -distance < other.bytes else { return false }
+    guard distance < bytes && 0 &- distance < other.bytes else { return false }
     // Runs of two slices of one larger buffer may lie between each other.
     guard count > 1 && other.count > 1 && stride == other.stride else { return true }
     let phase = ((distance % stride) + stride) % stride

@@ -48,7 +48,7 @@ private func groupNorm(
   request.statistics(mean, rstd)
   request.job.epsilon = epsilon
   let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
-  let channelsPerGroup = data.channels / groups
+  let channelsPerGroup = data.channels / max(groups, 1)
   var view = View()
   view.keep(data.samples, xStride: xs.sample, yStride: ys.sample)
   if data.isLast { view.reduce(data.positions, xStride: xs.position, yStride: ys.position) }

@@ -100,7 +100,7 @@ extension nk_job {
   private func finishSets<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ firstSet: Int, _ sets: Int, _ scratch: ColumnScratch, as: A.Type, last: Bool
   ) -> Bool {
-    let run = Int(run), count = Double(setSize)
+    let run = Int(run)
     var allFinished = true
     // From the last set to the first: a shift in Double may lie over a shift in Float of a lower lane only.
     var m = sets

@@ -90,25 +90,37 @@ extension nk_job {
     }
   }
 
-  /// A value near the mean of the set: the mean of four vectors spread over it. A power of two many elements are
-  /// added in pairs, so that a constant set gives its constant exactly.
+  /// Where the four vectors of a sample lie in a set, in elements: spread evenly over its runs and over each run.
   @inline(__always)
-  func sample<E: Element, A: Arithmetic>(_: E.Type, _ x: UnsafeRawPointer, as: A.Type) -> A {
-    let v0 = sampleVector(E.self, x, 0, as: A.self), v1 = sampleVector(E.self, x, 1, as: A.self)
-    let v2 = sampleVector(E.self, x, 2, as: A.self), v3 = sampleVector(E.self, x, 3, as: A.self)
+  var samplePlaces: (Int, Int, Int, Int) {
+    let last = Int(reduced.extent) &- 1, room = max(Int(run) &- 16, 0)
+    return (
+      0, reducedOffset(last / 3).x &+ room / 3, reducedOffset(last &* 2 / 3).x &+ room &* 2 / 3,
+      reducedOffset(last).x &+ room
+    )
+  }
+
+  /// A value near the mean of the set that starts at `x`: the mean of four vectors at `places`. A power of two many
+  /// elements are added in pairs, so that a constant set gives its constant exactly.
+  @inline(__always)
+  func sample<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
+  ) -> A {
+    let isLong = run >= 16
+    let v0 = isLong ? E.load(x, places.0, as: A.self) : shortRun(E.self, x, places.0, as: A.self)
+    let v1 = isLong ? E.load(x, places.1, as: A.self) : shortRun(E.self, x, places.1, as: A.self)
+    let v2 = isLong ? E.load(x, places.2, as: A.self) : shortRun(E.self, x, places.2, as: A.self)
+    let v3 = isLong ? E.load(x, places.3, as: A.self) : shortRun(E.self, x, places.3, as: A.self)
     return A.sum((v0 + v1) + (v2 + v3)) * 0x1p-6
   }
 
+  /// A run of fewer than sixteen elements, filled up with the mean of its ends.
   @inline(__always)
-  private func sampleVector<E: Element, A: Arithmetic>(
-    _: E.Type, _ x: UnsafeRawPointer, _ i: Int, as: A.Type
+  private func shortRun<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ place: Int, as: A.Type
   ) -> SIMD16<A> {
-    let f = (Int(reduced.extent) &- 1) &* i / 3
     let length = Int(run)
-    let start = x + reducedOffset(f).x &* E.size
-    if length >= 16 { return E.load(start, (length &- 16) &* i / 3, as: A.self) }
-    // A short run is filled up with the mean of its ends.
-    let part = E.load(start, 0, count: length, as: A.self)
+    let part = E.load(x, place, count: length, as: A.self)
     return A.fill(part, length, A.splat((part[0] + part[length &- 1]) * 0.5))
   }
 
@@ -118,8 +130,8 @@ extension nk_job {
     _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, _ sums: nk_sums, _ shift: E.Natural
   ) -> nk_standard {
     typealias N = E.Natural
-    if R.isReliable(sums, Double(setSize), in: N.self) { return finish(s, sums, shift: N.widen(shift), as: N.self) }
-    return standardInDouble(E.self, R.self, s, x, near: N.widen(shift) + sums.first / Double(setSize))
+    if R.isReliable(sums, count, in: N.self) { return finish(s, sums, shift: N.widen(shift), as: N.self) }
+    return standardInDouble(E.self, R.self, s, x, near: N.widen(shift) + sums.first / count)
   }
 
   /// The same where sums in the type of computation overflow, underflow or cancel.
@@ -127,9 +139,8 @@ extension nk_job {
   private func standardInDouble<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, near mean: Double
   ) -> nk_standard {
-    let count = Double(setSize)
     var shift = 0.0
-    if R.isCentred { shift = mean.isFinite ? mean : sample(E.self, x, as: Double.self) }
+    if R.isCentred { shift = mean.isFinite ? mean : sample(E.self, x, samplePlaces, as: Double.self) }
     var sums = setSums(E.self, R.self, x, shift: shift)
     if !R.isReliable(sums, count, in: Double.self) {
       shift += sums.first / count

@@ -82,8 +82,9 @@ extension nk_job {
   private func sumSets<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {
+    let places = samplePlaces
     for k in 0..<count {
-      scratch.shifts[k] = R.isCentred ? sample(E.self, start(E.self, first &+ k).x, as: E.Natural.self) : 0
+      scratch.shifts[k] = R.isCentred ? sample(E.self, start(E.self, first &+ k).x, places, as: E.Natural.self) : 0
     }
     for k in 0..<count {
       scratch.sums[k] = setSums(E.self, R.self, start(E.self, first &+ k).x, shift: scratch.shifts[k])
@@ -103,7 +104,7 @@ extension nk_job {
       standards[s] = given(s, as: E.Natural.self)
       return
     }
-    let shift: E.Natural = R.isCentred ? sample(E.self, x, as: E.Natural.self) : 0
+    let shift: E.Natural = R.isCentred ? sample(E.self, x, samplePlaces, as: E.Natural.self) : 0
     if phase == NK_SUMS {
       sums[task] = pieceSums(E.self, R.self, x, piece, shift: shift)
     } else {

@@ -22,17 +22,16 @@ extension nk_job {
   /// shifted by, exactly.
   @inline(__always)
   func finish<N: Arithmetic>(_ s: Int, _ sums: nk_sums, shift: Double, as: N.Type) -> nk_standard {
-    let count = Double(setSize), inverse = 1 / count
     var standard = nk_standard(mean: 0, residue: 0, factor: 0)
     var quantity: Double
     switch Int(statistic) {
     case NK_MOMENTS:
-      let delta = sums.first * inverse
+      let delta = sums.first * inverse_count
       let rest = sums.second - sums.first * delta
       let squares = rest < 0 ? 0 : rest
       standard.mean = N.widen(N.narrow(shift + delta))
       standard.residue = (shift - standard.mean) + delta
-      quantity = squares * inverse
+      quantity = squares * inverse_count
       if Int(spread_kind) == NK_VARIANCE, let output = spread {
         put(output, s, squares / (count - Double(correction)), as: N.self)
       }
@@ -41,7 +40,7 @@ extension nk_job {
         blend(running_variance, s, squares / (count - Double(running_correction)), as: N.self)
       }
       if Int(rule) == NK_ADDED { quantity = nk_sqrt(quantity) }
-    case NK_MEAN_SQUARE: quantity = sums.second * inverse
+    case NK_MEAN_SQUARE: quantity = sums.second * inverse_count
     case NK_SQUARE_SUM: quantity = nk_sqrt(sums.second)
     default: quantity = sums.first
     }

@@ -16,6 +16,8 @@ private let blockBytes = 512 * 1024
 extension nk_job {
   mutating func cut(elementSize: Int) {
     let rows = Int(reduced.extent), run = Int(run), lanes = Int(lanes)
+    count = Double(rows) * Double(run)
+    inverse_count = 1 / count
     run_pieces = 1
     if Int(family) == NK_RUNS {
       units = kept.extent &* Int64(lanes)

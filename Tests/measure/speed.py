@@ -29,7 +29,7 @@ def layer(rows: int, size: int) -> dict[str, Callable[[], object]]:
     x, y, weight, bias = arrays((rows, size), size)
     calls = {"copy": lambda: np.copyto(y, x), "NormKit": lambda: normkit.layer_norm(x, weight, bias, out=y)}
     if torch := find_torch():
-        tx, ty, tw, tb = map(torch.from_numpy, (x, y.copy(), weight, bias))
+        tx, ty, tw, tb = map(torch.from_numpy, (x, aligned(y), weight, bias))
         mean, rstd = torch.empty(rows, 1), torch.empty(rows, 1)
         calls["PyTorch"] = lambda: torch.nn.functional.layer_norm(tx, (size,), tw, tb)
         calls["PyTorch, out="] = lambda: torch.ops.aten.native_layer_norm.out(
@@ -43,7 +43,7 @@ def group(shape: tuple[int, ...], groups: int) -> dict[str, Callable[[], object]
     calls = {"copy": lambda: np.copyto(y, x), "NormKit": lambda: normkit.group_norm(x, groups, weight, bias, out=y)}
     if torch := find_torch():
         n, c, h, w = shape
-        tx, ty, tw, tb = map(torch.from_numpy, (x, y.copy(), weight, bias))
+        tx, ty, tw, tb = map(torch.from_numpy, (x, aligned(y), weight, bias))
         mean, rstd = torch.empty(n, groups), torch.empty(n, groups)
         calls["PyTorch"] = lambda: torch.nn.functional.group_norm(tx, groups, tw, tb)
         calls["PyTorch, out="] = lambda: torch.ops.aten.native_group_norm.out(
@@ -54,8 +54,16 @@ def group(shape: tuple[int, ...], groups: int) -> dict[str, Callable[[], object]
 def arrays(shape: tuple[int, ...], channels: int) -> list[np.ndarray]:
     """x, y, weight and bias in f32; y is touched, so that its pages exist."""
     rng = np.random.default_rng(0)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in (shape, channels, channels))
-    return [x, np.ones_like(x), weight, bias]
+    return [aligned(rng.standard_normal(s)) for s in (shape, shape, channels, channels)]
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """A copy in f32 that starts at a multiple of 64 bytes, as engines and PyTorch allocate; NumPy does not."""
+    memory = np.empty(values.size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    copy = memory[start : start + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 def find_torch():

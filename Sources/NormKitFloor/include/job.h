@@ -81,6 +81,7 @@ typedef struct {
 
     nk_axes kept, reduced;
     int64_t lanes, run;
+    double count, inverse_count;                /* elements of one S, and 1 / count */
 
     int32_t statistic, rule, spread_kind, family;
     double epsilon;

@@ -219,9 +219,6 @@ NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_stor
 /* Square root, exact; __builtin_sqrt would call libm to have errno set. */
 NK_INLINE double nk_sqrt(double v) { return __builtin_elementwise_sqrt(v); }
 
-/* A cache line that will be read soon. Any address will do. */
-NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
-
 /* ---- Choosing lanes ------------------------------------------------------------------------------------ */
 
 /* The first `count` lanes of v, then lanes of `fill`. */

@@ -13,24 +13,28 @@
  *  - Sizes and strides are counted in elements, never in bytes. Size 0 is allowed.
  *  - gamma and beta may be NULL: scale 1, shift 0. Outputs marked "optional" may be NULL.
  *  - y may be x (same address, same stride). Any other overlap of an output with another buffer is
- *    refused. Inputs may overlap each other.
+ *    refused. A buffer in the gaps of a strided one counts as overlapping it, unless both have gaps and the same
+ *    stride. Inputs may overlap each other.
  *  - A call that does not return NORMKIT_OK has written nothing. The status says which argument is at fault.
  *  - Any thread may call any function at any time, as long as no two calls write the same memory.
- *    A forked child may go on calling. No function prints, aborts, throws, or changes the floating-point
- *    environment, signals or locale.
+ *    A forked child may go on calling. No function prints, aborts, throws, or changes signals, locale or the
+ *    floating-point environment (except for its exception flags). The default rounding mode, without flushing of
+ *    subnormals to zero, is assumed. A call needs about 40 KB of stack.
  *  - Memory is allocated, and threads are started, only if the process asked for more than one thread
  *    (normkit_set_thread_count, NORMKIT_THREADS) and the work is large enough for several.
  *  - f32, f16 and bf16 data are computed in f32 (sums that f32 cannot hold, in f64), f64 data in f64.
  *    "Statistics type" below means f64 for f64 data and f32 for all other data.
- *  - Results are a few units in the last place away from the exact result for the given input. Means up to
- *    10^6 standard deviations and |x| up to 1e30 (f64: 1e-150 to 1e150) do not change that. A constant S gives
- *    exactly beta, also if epsilon is 0: where variance + epsilon is 0, rstd is defined as 0.
+ *  - y is a few units in the last place away from the exact result for the given input; the unit is that of the
+ *    largest of |y|, |z * gamma| and |beta| in S. A mean is as near in units of the larger of itself and the standard
+ *    deviation. Means up to 10^6 standard deviations and |x| up to 1e30 (f64: 1e-150 to 1e150) do not change that.
+ *    A constant S gives exactly beta, also if epsilon is 0: where variance + epsilon is 0, rstd is defined as 0.
  *  - NaN and infinity touch nothing outside of their own S. A NaN makes every element of S NaN, and so does an
- *    infinity where a mean is subtracted; where none is (RMS, weights, norms), x / infinity is 0 for the finite
- *    elements and NaN for the infinite ones.
- *  - The same input gives the same bits for any number of threads, for any batch around it, in place or not,
- *    on x86-64-v3, x86-64-v4 and arm64. (x86-64-v2 has no fused multiply-add: its last bits differ. A gap between
- *    samples or positions, too, may change the last bits where S runs across it.)
+ *    infinity where a mean of S is subtracted; where none is (RMS, weights, norms), x / infinity is 0 for the finite
+ *    elements and NaN for the infinite ones. With given statistics, an element changes nothing but its own result.
+ *  - The same input gives the same bits for any number of threads, for any number of samples or rows around it, in
+ *    place or not, on x86-64-v3, x86-64-v4 and arm64. What may change last bits: x86-64-v2, which has no fused
+ *    multiply-add; a gap between samples or positions, where S runs across it; an extent of 1 in the place of a
+ *    larger one. Which NaN a NaN is, is not defined.
  *  - An empty S (no elements) is a successful no-op unless its statistics are asked for.
  *
  * Copyright (c) 2026 the NormKit authors. MIT licence. */
@@ -90,7 +94,7 @@ enum {
     NORMKIT_ERROR_AXES = 28,              /* axes is NULL, an axis is outside of the rank, or one is given twice */
     NORMKIT_ERROR_X_STRIDE = 29,          /* x_stride is neither 0 nor at least one contiguous run */
     NORMKIT_ERROR_Y_STRIDE = 30,          /* y_stride is neither 0 nor at least one contiguous run */
-    NORMKIT_ERROR_TOO_LARGE = 31,         /* the sizes multiply to more bytes than can be addressed */
+    NORMKIT_ERROR_TOO_LARGE = 31,         /* sizes and strides multiply to more bytes than can be addressed */
     NORMKIT_ERROR_EMPTY_SET = 32,         /* statistics are asked for, and S has no elements */
     NORMKIT_ERROR_ONE_VALUE = 33,         /* batch training with one value per channel: its variance is 0 */
     NORMKIT_ERROR_OUTER = 34,             /* outer is negative */
@@ -316,7 +320,7 @@ NORMKIT_API normkit_status normkit_normalize(
     const void *x, double epsilon, int32_t epsilon_rule,
     void *y, void *mean, void *rstd);
 
-/* Division by a norm: y = x / max(norm(S), epsilon). Where that maximum is 0, y is 0.
+/* Division by a norm: y = x / max(norm(S), epsilon). Where that maximum is 0, y is 0. An empty S has norm 0.
  *
  * x, y   [shape] dtype, contiguous
  * norms  [kept axes] statistics type, optional output

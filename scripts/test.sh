@@ -14,7 +14,7 @@ export PYTHONPATH=$PWD/bindings/python PYTHONDONTWRITEBYTECODE=1
 pytest() { .venv/bin/python -m pytest -q -p no:cacheprovider -n auto "$@"; }
 
 setup() { scripts/setup.sh; }
-swift_suite() { swift test --quiet; }
+swift_suite() { swift test --quiet --disable-xctest; }
 c() { Tests/c/run.sh; }
 old_processors() { Tests/c/run.sh old; }
 arm64() { Tests/tools/arm64.sh; }
@@ -34,8 +34,8 @@ numerics_v2() { numerics x86-64-v2; }
 
 doctests() { pytest --doctest-modules bindings/python/normkit; }
 types() { .venv/bin/mypy --strict --cache-dir .build/mypy bindings/python/normkit; }
-address_sanitizer() { swift test --quiet --sanitize=address --scratch-path .build-address; }
-thread_sanitizer() { swift test --quiet --sanitize=thread --scratch-path .build-thread; }
+address_sanitizer() { swift test --quiet --disable-xctest --sanitize=address --scratch-path .build-address; }
+thread_sanitizer() { swift test --quiet --disable-xctest --sanitize=thread --scratch-path .build-thread; }
 fuzz() { Tests/fuzz/run.sh 60; }
 
 steps=(setup swift_suite c old_processors arm64 tools python numerics_v3 numerics_v2 doctests types

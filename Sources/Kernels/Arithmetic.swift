@@ -2,8 +2,8 @@
 
 import NormKitFloor
 
-// Ordinary Swift, in which debug builds are made, wants the coding that comes with SIMDScalar to be named; Embedded Swift
-// has none.
+// Ordinary Swift, in which debug builds are made, wants the coding that comes with SIMDScalar to be named; Embedded
+// Swift has none.
 #if hasFeature(Embedded)
   typealias Coding = Any
 #else

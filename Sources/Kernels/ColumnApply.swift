@@ -25,12 +25,12 @@ extension nk_job {
     var j = 0
     while j < width {
       let standard = scratch.standards[j / run]
-      let isWide = needsDouble(standard, in: N.self)
-      anyWide = anyWide || isWide
       var r = 0
       while r < run {
         let index = ownParameters ? (lane &+ j) / segment % Int(parameters) : 0
         let scale = standard.factor * (ownParameters ? gammaValue(P.self, index) : 1)
+        let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
+        anyWide = anyWide || isWide
         let offset = (ownParameters ? betaValue(P.self, index) : 0) - standard.residue * scale
         coefficients.mean[j] = N.narrow(standard.mean)
         coefficients.scale[j] = N.narrow(scale)

@@ -11,8 +11,8 @@ extension nk_job {
     let perLane = Int(lanes) &* Int(run)
     var task = begin
     while task < end {
-      let whole = phase == NK_WHOLE || phase == NK_FINISH
-      let unit = whole ? task : task / Int(pieces), piece = whole ? 0 : task &- unit &* Int(pieces)
+      let isByUnit = phase == NK_WHOLE || phase == NK_FINISH
+      let unit = isByUnit ? task : task / Int(pieces), piece = isByUnit ? 0 : task &- unit &* Int(pieces)
       let outer = unit / Int(blocks)
       let lane = (unit &- outer &* Int(blocks)) &* Int(block)
       let width = min(Int(block), perLane &- lane)
@@ -102,7 +102,8 @@ extension nk_job {
   ) -> Bool {
     let run = Int(run)
     var allFinished = true
-    // From the last set to the first: a shift in Double may lie over a shift in Float of a lower lane only.
+    // From the last set to the first: a shift in Double lies over the shifts in Float of its own lane or of higher
+    // ones, whose sets are done.
     var m = sets
     while m > 0 {
       m &-= 1

@@ -23,6 +23,15 @@ private func applyUniform<E: Element, A: Arithmetic>(
   }
 }
 
+/// The same for the rare segments whose scale `E.Natural` does not hold.
+@inline(never)
+private func applyUniformInDouble<E: Element>(
+  _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
+  _ standard: nk_standard, gamma: Double, beta: Double
+) {
+  applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta, as: Double.self)
+}
+
 /// The same with a gamma and beta for each element.
 @inline(__always)
 private func applyLanes<E: Element, P: Element, A: Arithmetic, L: LaneParameters>(
@@ -108,9 +117,12 @@ extension nk_job {
       } else {
         let index = position / segment % parameters
         let length = min(segment &- position % segment, count &- done)
-        applyUniform(
-          E.self, xs, ys, length, standard, gamma: gammaValue(P.self, index), beta: betaValue(P.self, index),
-          as: A.self)
+        let gamma = gammaValue(P.self, index), beta = betaValue(P.self, index)
+        if needsDouble(standard.factor * gamma, in: A.self) {
+          applyUniformInDouble(E.self, xs, ys, length, standard, gamma: gamma, beta: beta)
+        } else {
+          applyUniform(E.self, xs, ys, length, standard, gamma: gamma, beta: beta, as: A.self)
+        }
         done &+= length
       }
     }
@@ -159,7 +171,7 @@ extension nk_job {
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
     _ standard: nk_standard
   ) {
-    if needsDouble(standard, in: E.Natural.self) {
+    if needsDouble(standard.factor, in: E.Natural.self) {
       applyPiece(E.self, P.self, s, piece, x, y, standard, as: Double.self)
     } else if hasParametersOfRows {
       applyRow(E.self, P.self, x, y, 0, standard)
@@ -188,8 +200,8 @@ extension nk_job {
   /// start at the same place in a page would push each other out of the first-level cache. Returns whether it did.
   @inline(__always)
   func applyFourRows<E: Element>(_: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>) -> Bool {
-    if Int(run) &* E.size % 4096 == 0 { return false }
-    for k in 0..<4 where needsDouble(standards[k], in: E.Natural.self) { return false }
+    if Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 { return false }
+    for k in 0..<4 where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
     if E.self == F64.self || parameter_dtype == dtype {
       applyFourRows(E.self, E.self, s, standards)
     } else {

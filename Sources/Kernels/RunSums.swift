@@ -2,8 +2,13 @@
 
 import NormKitFloor
 
-/// Elements that are summed in the type of computation before the sums are joined in Double: sixteen per lane.
-private let chunkLength = NK_FOUR_VECTORS != 0 ? 1024 : 256
+/// Elements that are summed in the type of computation before the sums are joined in Double. For Float they are few,
+/// sixteen per lane; for Double, which has no wider type, additions within and between chunks are balanced.
+@inline(__always)
+private func chunkLength<A: Arithmetic>(_: A.Type) -> Int {
+  if A.self == Double.self { return NK_FOUR_VECTORS != 0 ? 2048 : 1024 }
+  return NK_FOUR_VECTORS != 0 ? 1024 : 256
+}
 
 /// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions; sums that
 /// have to be repeated in Double are rare, and do without.
@@ -15,7 +20,7 @@ func addRun<E: Element, A: Arithmetic, R: Reduction>(
   let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
   var i = 0
   while i < count {
-    let end = min(i &+ chunkLength, count)
+    let end = min(i &+ chunkLength(A.self), count)
     var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
     var second0 = first0, second1 = first0, second2 = first0, second3 = first0
     while isWide && i &+ 64 <= end {

@@ -55,19 +55,19 @@ extension nk_job {
   /// What standardizes set `s` if mean and variance are given.
   @inline(__always)
   func given<N: Arithmetic>(_ s: Int, as: N.Type) -> nk_standard {
-    let channel = s % Int(parameters)
     var standard = nk_standard(mean: 0, residue: 0, factor: 1)
     if let given_mean, let given_variance {
-      standard.mean = get(given_mean, channel, as: N.self)
-      standard.factor = factor(get(given_variance, channel, as: N.self))
+      standard.mean = get(given_mean, s, as: N.self)
+      standard.factor = factor(get(given_variance, s, as: N.self))
     }
     return standard
   }
 
-  /// Whether the factor is too large or too small to be applied in `N` without overflow.
+  /// Whether a factor, or its product with gamma, is too large or too small to be applied in `N`.
   @inline(__always)
-  func needsDouble<N: Arithmetic>(_ standard: nk_standard, in: N.Type) -> Bool {
-    standard.factor < N.factors.lowerBound && standard.factor != 0 || standard.factor > N.factors.upperBound
+  func needsDouble<N: Arithmetic>(_ factor: Double, in: N.Type) -> Bool {
+    let magnitude = factor.magnitude
+    return magnitude < N.factors.lowerBound && magnitude != 0 || magnitude > N.factors.upperBound
   }
 }
 

@@ -20,7 +20,7 @@ extension nk_job {
     nk_call(kernel, &self, Int32(NK_WHOLE), 0, units)
   }
 
-  /// There are fewer sets than threads: several threads share one. Returns false if there is no memory for it.
+  /// There are too few units to go round: several threads share one. Returns false if there is no memory for it.
   private mutating func share(_ threads: Int, with kernel: nk_kernel) -> Bool {
     let tasks = units &* pieces
     let sumsPerPiece = Int(family) == NK_RUNS ? 1 : Int(block)

@@ -81,13 +81,13 @@ struct Request: ~Copyable {
     job.y = y
   }
 
-  /// gamma and beta, `count` of each, which change every `segment` elements.
+  /// gamma and beta, `count` of each, which change every `segment` elements; a single one never changes.
   @inline(__always)
   mutating func parameters(_ gamma: UnsafeRawPointer?, _ beta: UnsafeRawPointer?, _ count: Int, segment: Int) {
     job.gamma = gamma
     job.beta = beta
     job.parameters = Int64(count)
-    job.segment = Int64(segment)
+    job.segment = count == 1 ? .max : Int64(segment)
   }
 
   /// Statistics outputs.

@@ -56,7 +56,7 @@ private func sentence(_ status: Int) -> StaticString {
   case NORMKIT_ERROR_AXES: "axes is NULL, or an axis is outside of the rank or given twice"
   case NORMKIT_ERROR_X_STRIDE: "x_stride is neither 0 nor at least the length of a contiguous run"
   case NORMKIT_ERROR_Y_STRIDE: "y_stride is neither 0 nor at least the length of a contiguous run"
-  case NORMKIT_ERROR_TOO_LARGE: "the sizes multiply to more bytes than can be addressed"
+  case NORMKIT_ERROR_TOO_LARGE: "sizes and strides multiply to more bytes than can be addressed"
   case NORMKIT_ERROR_EMPTY_SET: "statistics are asked for, but the sets they are taken over have no elements"
   case NORMKIT_ERROR_ONE_VALUE: "batch normalization in training needs more than one value per channel"
   case NORMKIT_ERROR_OUTER: "outer is negative"

@@ -15,7 +15,7 @@ struct View: ~Copyable {
 
   /// Rank 8 at most, and methods have fewer.
   private var axes: InlineArray<8, Axis>
-  private(set) var count = 0
+  private var count = 0
 
   init() { axes = InlineArray(repeating: Axis(extent: 1, isReduced: false, xStride: 0, yStride: 0)) }
 

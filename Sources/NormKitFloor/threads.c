@@ -108,6 +108,9 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
         nk_call(kernel, job, phase, 0, count);
         return;
     }
+    /* A caller that was cancelled while it waits would leave the others with a job on a stack that is gone. */
+    int cancellation;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
     pthread_mutex_lock(&pool.lock);
     start_threads(threads - 1);
     pool.kernel = kernel;
@@ -127,6 +130,7 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
     while (pool.joined > 0) pthread_cond_wait(&pool.done, &pool.lock);
     pthread_mutex_unlock(&pool.lock);
     pthread_mutex_unlock(&pool.user);
+    pthread_setcancelstate(cancellation, &cancellation);
 }
 
 void *nk_allocate(int64_t bytes) { return malloc((size_t)bytes); }

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from support import library
 from support.checks import assert_accurate, assert_same_bits, outputs_of
 from support.dtypes import DTYPES, F16, F32
 from support.execute import execute
+from support.header import constants
 from support.methods import METHODS, method
 from support.strategies import EXTENTS, small
 
@@ -102,3 +104,44 @@ def test_empty_tensor_is_a_no_op(method):
         if name in method.prototype.names():
             problem = small(method, F32, **{name: 0}).asking_for(method.result)
             assert execute(problem).status == 0, problem
+
+
+def test_norms_of_empty_slices_without_number_are_refused():
+    """Another extent of 0 does not let a count through that cannot be addressed."""
+    for slices in (2**61, 2**62, 2**63 - 1):
+        norms = np.zeros(1, np.float32)
+        status = library.load().normkit_weight_norm(1, 1, 2, 0, slices, 0, None, None, 0.0, None, norms.ctypes.data)
+        assert status == constants()["ERROR_TOO_LARGE"]
+
+
+@pytest.mark.parametrize("layout", [1, 2])
+@pytest.mark.parametrize("scale, gamma", [(1e30, 1e-12), (1e30, 1e-9), (1e-26, 1e13)])
+def test_factor_and_gamma_of_opposite_extremes(layout, scale, gamma):
+    """rstd fits into f32, its product with gamma does not."""
+    x = (np.random.default_rng(1).standard_normal((2, 24, 24)) * scale).astype(np.float32)
+    weight, y = np.full(24, gamma, np.float32), np.empty_like(x)
+    status = library.load().normkit_instance_norm(1, 1, layout, 2, 24, 24, x.ctypes.data, 0, weight.ctypes.data, None, 0.0,
+                                                  y.ctypes.data, 0, None, None)
+    assert status == 0
+    axis = 2 if layout == 1 else 1
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(axis, keepdims=True)) / exact.std(axis, keepdims=True) * np.float64(weight[0])
+    assert np.abs(y - exact).max() <= 2 * 2.0**-23 * np.abs(exact).max()
+
+
+def test_one_channel_with_gaps_is_what_it_is_alone():
+    """A gap does not change what given statistics make of a sample, however many samples there are."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((50, 8)).astype(np.float32)
+    gamma, beta, mean, variance = (rng.random(1).astype(np.float32) + 1 for _ in range(4))
+    together, alone = np.zeros_like(x), np.zeros_like(x)
+
+    def infer(source, target, samples):
+        pointers = [a.ctypes.data for a in (gamma, beta, mean, variance)]
+        assert library.load().normkit_batch_norm_inference(1, 1, 1, samples, 1, 4, source.ctypes.data, 8, *pointers, 1e-5,
+                                                           target.ctypes.data, 8) == 0
+
+    infer(x, together, 50)
+    for i in range(50):
+        infer(x[i], alone[i], 1)
+    assert together.tobytes() == alone.tobytes()

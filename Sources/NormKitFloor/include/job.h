@@ -91,12 +91,13 @@ typedef struct {
     void *y;                                    /* NULL: statistics only */
     void *mean, *spread;                        /* statistics outputs, optional */
 
-    /* gamma and beta: element i of the contiguous tensor has parameter (i / segment) % parameters */
+    /* gamma and beta: element i of the contiguous tensor has parameter (i / segment) % parameters. A single
+     * parameter has an endless segment. */
     const void *gamma, *beta;
     int64_t segment, parameters;
     int32_t one_plus_gamma;
 
-    const void *given_mean, *given_variance;    /* of statistic s: entry s % parameters */
+    const void *given_mean, *given_variance;    /* of statistic s: entry s */
     void *running_mean, *running_variance;      /* of statistic s: entry s */
     double momentum;
     int64_t running_correction;
@@ -124,7 +125,7 @@ enum {
     NK_APPLY = 3
 };
 
-/* Columns need working memory of their own: lanes per block, and bytes. */
+/* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */
 enum {
     NK_BLOCK_LANES = 256,
     NK_SCRATCH_BYTES = NK_BLOCK_LANES * 128

@@ -73,3 +73,28 @@ struct AnyParameters: LaneParameters {
     return A.fma(z, scale, shift)
   }
 }
+
+/// What is done with scale and shift once their form is known.
+protocol ParameterUser {
+  func use<L: LaneParameters>(_ parameters: L)
+}
+
+extension nk_job {
+  /// Hands the form that scale and shift have, for the parameters from `start` on, to `user`. At least one of gamma
+  /// and beta is there.
+  @inline(__always)
+  func chooseParameters<P: Element, U: ParameterUser>(_: P.Type, from start: Int, for user: U) {
+    let beta = beta.map { $0 + start &* P.size }
+    if let gamma = gamma.map({ $0 + start &* P.size }) {
+      if one_plus_gamma != 0 {
+        user.use(OnePlusScale(gamma: gamma, beta: beta))
+      } else if let beta {
+        user.use(ScaleShift(gamma: gamma, beta: beta))
+      } else {
+        user.use(Scale(gamma: gamma))
+      }
+    } else if let beta {
+      user.use(Shift(beta: beta))
+    }
+  }
+}

@@ -33,22 +33,26 @@ private func applyUniformInDouble<E: Element>(
 }
 
 /// The same with a gamma and beta for each element.
-@inline(__always)
-private func applyLanes<E: Element, P: Element, A: Arithmetic, L: LaneParameters>(
-  _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, _ parameters: L, as: A.Type
-) {
-  let row = RowLanes<A>(standard)
-  var i = 0
-  while i &+ 16 <= count {
-    let z = row.apply(E.load(x, i, as: A.self))
-    E.store(y, i, parameters.apply(z) { P.load($0, i, as: A.self) })
-    i &+= 16
-  }
-  if i < count {
-    let rest = count &- i
-    let z = row.apply(E.load(x, i, count: rest, as: A.self))
-    E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: A.self) })
+private struct OneRow<E: Element, P: Element, A: Arithmetic>: ParameterUser {
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  let count: Int
+  let standard: nk_standard
+
+  @inline(__always)
+  func use<L: LaneParameters>(_ parameters: L) {
+    let row = RowLanes<A>(standard)
+    var i = 0
+    while i &+ 16 <= count {
+      let z = row.apply(E.load(x, i, as: A.self))
+      E.store(y, i, parameters.apply(z) { P.load($0, i, as: A.self) })
+      i &+= 16
+    }
+    if i < count {
+      let rest = count &- i
+      let z = row.apply(E.load(x, i, count: rest, as: A.self))
+      E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: A.self) })
+    }
   }
 }
 
@@ -67,29 +71,32 @@ private struct RowLanes<A: Arithmetic> {
   func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
 }
 
-/// Four rows at once, which share the parameters that are loaded for them: whole vectors only. `x` and `y` give the
-/// start of each row.
-@inline(__always)
-private func applyRows<E: Element, P: Element, L: LaneParameters>(
-  _: E.Type, _: P.Type, _ x: (Int) -> UnsafeRawPointer, _ y: (Int) -> UnsafeMutableRawPointer, _ count: Int,
-  _ standards: UnsafePointer<nk_standard>, _ parameters: L
-) {
-  typealias N = E.Natural
-  let x0 = x(0), x1 = x(1), x2 = x(2), x3 = x(3)
-  let y0 = y(0), y1 = y(1), y2 = y(2), y3 = y(3)
-  let row0 = RowLanes<N>(standards[0]), row1 = RowLanes<N>(standards[1])
-  let row2 = RowLanes<N>(standards[2]), row3 = RowLanes<N>(standards[3])
-  var i = 0
-  while i &+ 16 <= count {
-    let z0 = row0.apply(E.load(x0, i, as: N.self)), z1 = row1.apply(E.load(x1, i, as: N.self))
-    let z2 = row2.apply(E.load(x2, i, as: N.self)), z3 = row3.apply(E.load(x3, i, as: N.self))
-    let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }, r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
-    let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }, r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
-    E.store(y0, i, r0)
-    E.store(y1, i, r1)
-    E.store(y2, i, r2)
-    E.store(y3, i, r3)
-    i &+= 16
+/// Four rows at once, which share the parameters that are loaded for them: whole vectors only.
+private struct FourRows<E: Element, P: Element>: ParameterUser {
+  let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
+  let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
+  let count: Int
+  let standards: UnsafePointer<nk_standard>
+
+  @inline(__always)
+  func use<L: LaneParameters>(_ parameters: L) {
+    typealias N = E.Natural
+    let row0 = RowLanes<N>(standards[0]), row1 = RowLanes<N>(standards[1])
+    let row2 = RowLanes<N>(standards[2]), row3 = RowLanes<N>(standards[3])
+    var i = 0
+    while i &+ 16 <= count {
+      let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
+      let z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
+      let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }
+      let r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
+      let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }
+      let r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
+      E.store(y.0, i, r0)
+      E.store(y.1, i, r1)
+      E.store(y.2, i, r2)
+      E.store(y.3, i, r3)
+      i &+= 16
+    }
   }
 }
 
@@ -128,30 +135,18 @@ extension nk_job {
     }
   }
 
-  /// Chooses the form of scale and shift for parameters `start` and the following.
+  /// Applies `standard` to elements with the parameters from `start` on.
   @inline(__always)
   private func applyParameters<E: Element, P: Element, A: Arithmetic>(
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ start: Int,
     _ standard: nk_standard, as: A.Type
   ) {
-    let beta = beta.map { $0 + start &* P.size }
-    if A.self != E.Natural.self {
-      let parameters = AnyParameters(
-        gamma: gamma.map { $0 + start &* P.size }, beta: beta, gammaOffset: Double(one_plus_gamma))
-      applyLanes(E.self, P.self, x, y, count, standard, parameters, as: A.self)
-    } else if let gamma = gamma.map({ $0 + start &* P.size }) {
-      if one_plus_gamma != 0 {
-        applyLanes(E.self, P.self, x, y, count, standard, OnePlusScale(gamma: gamma, beta: beta), as: A.self)
-      } else if let beta {
-        applyLanes(E.self, P.self, x, y, count, standard, ScaleShift(gamma: gamma, beta: beta), as: A.self)
-      } else {
-        applyLanes(E.self, P.self, x, y, count, standard, Scale(gamma: gamma), as: A.self)
-      }
-    } else if let beta {
-      applyLanes(E.self, P.self, x, y, count, standard, Shift(beta: beta), as: A.self)
-    } else {
-      applyUniform(E.self, x, y, count, standard, gamma: 1, beta: 0, as: A.self)
-    }
+    let row = OneRow<E, P, A>(x: x, y: y, count: count, standard: standard)
+    if A.self == E.Natural.self { return chooseParameters(P.self, from: start, for: row) }
+    row.use(
+      AnyParameters(
+        gamma: gamma.map { $0 + start &* P.size }, beta: beta.map { $0 + start &* P.size },
+        gammaOffset: Double(one_plus_gamma)))
   }
 
   /// Applies `standard` to one piece of set `s`, which starts at `x` and `y`.
@@ -214,23 +209,18 @@ extension nk_job {
   private func applyFourRows<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>
   ) {
-    guard let first = start(E.self, s).y else { return }
-    let x = { (k: Int) in self.start(E.self, s &+ k).x }
-    let y = { (k: Int) in self.start(E.self, s &+ k).y ?? first }
+    let row0 = start(E.self, s), row1 = start(E.self, s &+ 1)
+    let row2 = start(E.self, s &+ 2), row3 = start(E.self, s &+ 3)
+    guard let y0 = row0.y, let y1 = row1.y, let y2 = row2.y, let y3 = row3.y else { return }
     let count = Int(run)
-    if let gamma {
-      if one_plus_gamma != 0 {
-        applyRows(E.self, P.self, x, y, count, standards, OnePlusScale(gamma: gamma, beta: beta))
-      } else if let beta {
-        applyRows(E.self, P.self, x, y, count, standards, ScaleShift(gamma: gamma, beta: beta))
-      } else {
-        applyRows(E.self, P.self, x, y, count, standards, Scale(gamma: gamma))
-      }
-    } else if let beta {
-      applyRows(E.self, P.self, x, y, count, standards, Shift(beta: beta))
-    }
+    let rows = FourRows<E, P>(
+      x: (row0.x, row1.x, row2.x, row3.x), y: (y0, y1, y2, y3), count: count, standards: standards)
+    chooseParameters(P.self, from: 0, for: rows)
     if count % 16 != 0 {
-      for k in 0..<4 { applyRow(E.self, P.self, x(k), y(k), count & ~15, standards[k]) }
+      applyRow(E.self, P.self, row0.x, y0, count & ~15, standards[0])
+      applyRow(E.self, P.self, row1.x, y1, count & ~15, standards[1])
+      applyRow(E.self, P.self, row2.x, y2, count & ~15, standards[2])
+      applyRow(E.self, P.self, row3.x, y3, count & ~15, standards[3])
     }
   }
 

@@ -1,15 +1,11 @@
 """The Python binding's copy of the C interface is the header's, in both directions."""
 
 import ctypes
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
-
-from normkit import _abi, _library  # noqa: E402
-from support import header  # noqa: E402
+from normkit import _abi, _library
+from support import header
 
 ENUMERATIONS = (
     _abi.Status,

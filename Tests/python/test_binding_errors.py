@@ -2,15 +2,11 @@
 
 import array
 import pickle
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
-
-import normkit  # noqa: E402
+import normkit
 
 torch = pytest.importorskip("torch")
 

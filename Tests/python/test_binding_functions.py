@@ -1,16 +1,12 @@
 """The Python functions on every kind of array and element type, against plain NumPy formulas in f64."""
 
 import math
-import sys
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
-
-import normkit  # noqa: E402
+import normkit
 
 torch = pytest.importorskip("torch")
 

@@ -1,15 +1,11 @@
 """Memory layouts: which are taken without a copy, and that results lie in memory as their input does."""
 
-import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
-
-import normkit  # noqa: E402
+import normkit
 
 torch = pytest.importorskip("torch")
 

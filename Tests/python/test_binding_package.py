@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PYTHON = Path(__file__).resolve().parents[2] / "bindings" / "python"
-sys.path.insert(0, str(PYTHON))
+import normkit
 
-import normkit  # noqa: E402
+PYTHON = Path(__file__).resolve().parents[2] / "bindings" / "python"
 
 MODULES = [module.name for module in pkgutil.iter_modules(normkit.__path__, "normkit.")]
 

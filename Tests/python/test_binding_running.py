@@ -1,14 +1,10 @@
 """Running statistics of batch and instance normalization, against PyTorch's."""
 
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
-
-import normkit  # noqa: E402
+import normkit
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PYTHON = Path(__file__).resolve().parents[2] / "bindings" / "python"
-sys.path.insert(0, str(PYTHON))
+import normkit
 
-import normkit  # noqa: E402
+PYTHON = Path(__file__).resolve().parents[2] / "bindings" / "python"
 
 # Large enough for several threads.
 LARGE = np.random.default_rng(0).normal(1, 2, (2048, 1024)).astype(np.float32)

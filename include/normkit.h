@@ -12,16 +12,17 @@
  *    No alignment is asked for, not even that of an element.
  *  - Sizes and strides are counted in elements, never in bytes. Size 0 is allowed.
  *  - gamma and beta may be NULL: scale 1, shift 0. Outputs marked "optional" may be NULL.
- *  - y may be x (same address, same stride). Any other overlap of an output with another buffer is
- *    refused. A buffer in the gaps of a strided one counts as overlapping it, unless both have gaps and the same
- *    stride. Inputs may overlap each other.
+ *  - y may be x (same address, same stride), and dx may be x or dy. Any other overlap of an output with another
+ *    buffer is refused. A buffer in the gaps of a strided one counts as overlapping it, unless both have gaps and
+ *    the same stride. Inputs may overlap each other.
  *  - A call that does not return NORMKIT_OK has written nothing. The status says which argument is at fault.
  *  - Any thread may call any function at any time, as long as no two calls write the same memory.
  *    A forked child may go on calling. No function prints, aborts, throws, or changes signals, locale or the
  *    floating-point environment (except for its exception flags). The default rounding mode, without flushing of
  *    subnormals to zero, is assumed. A call needs about 40 KB of stack.
- *  - Memory is allocated, and threads are started, only if the process asked for more than one thread
- *    (normkit_set_thread_count, NORMKIT_THREADS) and the work is large enough for several.
+ *  - Threads are started only if the process asked for more than one (normkit_set_thread_count, NORMKIT_THREADS)
+ *    and the work is large enough for several. Memory is allocated only then, and by backward functions (a copy of
+ *    gamma, and sums for dgamma and dbeta); it is freed before the call returns.
  *  - f32, f16 and bf16 data are computed in f32 (sums that f32 cannot hold, in f64), f64 data in f64.
  *    "Statistics type" below means f64 for f64 data and f32 for all other data.
  *  - y is a few units in the last place away from the exact result for the given input; the unit is that of the
@@ -81,6 +82,8 @@ enum {
     NORMKIT_ERROR_ONE_PLUS_GAMMA = 9,     /* one_plus_gamma is neither 0 nor 1 */
     NORMKIT_ERROR_CORRECTION = 10,        /* correction is negative or not below the size of S */
     NORMKIT_ERROR_THREAD_COUNT = 11,      /* count is below 1 or above NORMKIT_MAX_THREADS */
+    NORMKIT_ERROR_ACCUMULATE = 12,        /* accumulate is neither 0 nor 1 */
+    NORMKIT_ERROR_STRENGTH = 13,          /* strength is negative, infinite or NaN */
 
     /* sizes */
     NORMKIT_ERROR_ROWS = 20,              /* rows is negative */
@@ -100,6 +103,8 @@ enum {
     NORMKIT_ERROR_OUTER = 34,             /* outer is negative */
     NORMKIT_ERROR_SLICES = 35,            /* slices is negative */
     NORMKIT_ERROR_INNER = 36,             /* inner is negative */
+    NORMKIT_ERROR_DY_STRIDE = 37,         /* dy_stride is neither 0 nor at least one contiguous run */
+    NORMKIT_ERROR_DX_STRIDE = 38,         /* dx_stride is neither 0 nor at least one contiguous run */
 
     /* pointers */
     NORMKIT_ERROR_X_NULL = 40,            /* x is NULL */
@@ -109,14 +114,25 @@ enum {
     NORMKIT_ERROR_V_NULL = 44,            /* v is NULL */
     NORMKIT_ERROR_W_NULL = 45,            /* w is NULL */
     NORMKIT_ERROR_RUNNING_NULL = 46,      /* one of running_mean and running_variance is NULL, the other is not */
+    NORMKIT_ERROR_DY_NULL = 47,           /* dy (or dw) is NULL */
+    NORMKIT_ERROR_SAVED_NULL = 48,        /* one of mean and rstd is NULL, the other is not */
+    NORMKIT_ERROR_MOMENTS_NULL = 49,      /* moments (or other) is NULL */
+    NORMKIT_ERROR_SUMS_NULL = 50,         /* sums is NULL */
+    NORMKIT_ERROR_MOMENTS = 51,           /* a count of moments is negative, infinite or NaN */
 
     /* overlap */
     NORMKIT_ERROR_Y_OVERLAP = 60,         /* y (or w) overlaps another buffer, and is not exactly x (or v) */
     NORMKIT_ERROR_STATISTICS_OVERLAP = 61,/* a statistics or norms output overlaps another buffer */
     NORMKIT_ERROR_RUNNING_OVERLAP = 62,   /* running_mean or running_variance overlaps another buffer */
+    NORMKIT_ERROR_DX_OVERLAP = 63,        /* dx (or dv) overlaps another buffer and is not exactly x (v) or dy (dw) */
+    NORMKIT_ERROR_PARAMETER_OVERLAP = 64, /* dgamma, dbeta, dg, dscale or dshift overlaps another buffer */
+    NORMKIT_ERROR_MOMENTS_OVERLAP = 65,   /* moments or sums, as outputs, overlap another buffer */
+    NORMKIT_ERROR_PENALTY_OVERLAP = 66,   /* value or dw of a penalty overlaps another buffer */
+    NORMKIT_ERROR_FOLDED_OVERLAP = 67,    /* a folded output overlaps another buffer and is not exactly its input */
 
     /* the machine */
-    NORMKIT_ERROR_PROCESSOR = 80          /* this processor is older than x86-64-v2 */
+    NORMKIT_ERROR_PROCESSOR = 80,         /* this processor is older than x86-64-v2 */
+    NORMKIT_ERROR_MEMORY = 81             /* there is no memory for the sums of a backward function */
 };
 
 /* A sentence in English for a status, in static memory; never NULL. */
@@ -352,6 +368,307 @@ NORMKIT_API normkit_status normkit_scale_shift(
     int32_t dtype, int32_t parameter_dtype, int64_t outer, int64_t channels, int64_t inner,
     const void *x, const void *scale, const void *shift,
     void *y);
+
+/* ---- Backward ----------------------------------------------------------------------------------------- */
+
+/* A backward function takes dy, the gradient of a loss with respect to y, and gives those with respect to x, gamma
+ * and beta, in one call. What holds for all of them, beside what holds everywhere:
+ *
+ *  - dx, dgamma and dbeta are optional outputs: what is NULL is not formed.
+ *  - x and dy are the forward function's input and the gradient of its output, in the same shape, dtype and layout;
+ *    dx has them too. x_stride, dy_stride and dx_stride are row strides as in the forward functions.
+ *  - dx may be exactly x or exactly dy (same address, same stride).
+ *  - dgamma and dbeta have the statistics type, also beside f16 and bf16 parameters. accumulate 0: they are
+ *    overwritten, without elements with zeros; 1: the gradient is added to what they hold. dx is overwritten.
+ *  - mean and rstd are what the forward function wrote for this x, both or neither. NULL: they are formed again from
+ *    x, with epsilon. Saved ones spare a sweep over x; the result is as exact with either, because what a saved mean
+ *    has lost by rounding is found again on the way. epsilon has no effect beside saved ones unless a function says
+ *    otherwise, but has to be valid.
+ *  - beta is not needed. gamma NULL is 1.
+ *  - dx is a few units in the last place away from the exact result for the given input; the unit is that of the
+ *    largest |rstd * gamma * dy| in S, or, for a parameter gradient, of the root of the sum of squares of what it is
+ *    the sum of. That holds where |dy * gamma| is 0 or between 1e-30 and 1e30 (f64: 1e-280 and 1e280) and rstd is no
+ *    larger than the largest f32 (f64).
+ *  - A constant S has z = 0, as in the forward function, so that epsilon 0 gives dx 0. */
+
+/* Gradient of normkit_layer_norm: with h = dy * gamma,
+ *   dx = rstd * (h - mean over S of h - z * mean over S of (h * z))
+ *   dgamma = sum over rows of dy * z;  dbeta = sum over rows of dy
+ *
+ * x, dy, dx      [rows, size] dtype; row strides x_stride, dy_stride, dx_stride
+ * gamma          [size] parameter_dtype, optional
+ * mean, rstd     [rows] statistics type, inputs, both or none
+ * dgamma, dbeta  [size] statistics type
+ *
+ * Semantics: torch.ops.aten.native_layer_norm_backward. */
+NORMKIT_API normkit_status normkit_layer_norm_backward(
+    int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_layer_norm_channels.
+ *
+ * x, dy, dx      [samples, channels, positions] dtype; sample strides x_stride, dy_stride, dx_stride
+ * gamma          [channels] parameter_dtype, optional
+ * mean, rstd     [samples, positions] statistics type, inputs, both or none
+ * dgamma, dbeta  [channels] statistics type */
+NORMKIT_API normkit_status normkit_layer_norm_channels_backward(
+    int32_t dtype, int32_t parameter_dtype, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_rms_norm: dx = rstd * (h - z * mean over S of (h * z)), where h is dy * gamma, or
+ * dy * (1 + gamma) if one_plus_gamma is 1.
+ *
+ * x, dy, dx      [rows, size] dtype; row strides x_stride, dy_stride, dx_stride
+ * gamma          [size] parameter_dtype, optional
+ * rstd           [rows] statistics type, optional input
+ * dgamma, dbeta  [size] statistics type */
+NORMKIT_API normkit_status normkit_rms_norm_backward(
+    int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma, int32_t one_plus_gamma,
+    const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_batch_norm_inference: mean and variance are constants (frozen statistics), so that
+ * dx = rstd * gamma * dy.
+ *
+ * x, dy, dx       [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride, dx_stride.
+ *                 x may be NULL if dgamma is.
+ * gamma           [channels] parameter_dtype, optional
+ * mean, variance  [channels] statistics type, inputs
+ * dgamma, dbeta   [channels] statistics type */
+NORMKIT_API normkit_status normkit_batch_norm_inference_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *variance, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_batch_norm_training: the formulas of normkit_layer_norm_backward, with its S. Running
+ * statistics have no part in it.
+ *
+ * x, dy, dx      [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride, dx_stride
+ * gamma          [channels] parameter_dtype, optional
+ * mean, rstd     [channels] statistics type, inputs, both or none
+ * dgamma, dbeta  [channels] statistics type
+ *
+ * One value per channel: NORMKIT_ERROR_ONE_VALUE.
+ * Semantics: torch.ops.aten.native_batch_norm_backward(train=True). */
+NORMKIT_API normkit_status normkit_batch_norm_training_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_instance_norm.
+ *
+ * x, dy, dx      [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride, dx_stride
+ * gamma          [channels] parameter_dtype, optional
+ * mean, rstd     [samples, channels] statistics type, inputs, both or none
+ * dgamma, dbeta  [channels] statistics type */
+NORMKIT_API normkit_status normkit_instance_norm_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_group_norm.
+ *
+ * x, dy, dx      [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride, dx_stride
+ * gamma          [channels] parameter_dtype, optional
+ * mean, rstd     [samples, groups] statistics type, inputs, both or none
+ * dgamma, dbeta  [channels] statistics type
+ *
+ * Semantics: torch.ops.aten.native_group_norm_backward. */
+NORMKIT_API normkit_status normkit_group_norm_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    int64_t groups,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+
+/* Gradient of normkit_weight_norm: with z = v / (norm + epsilon),
+ *   dg = sum over the slice of dw * z;  dv = g / (norm + epsilon) * (dw - dg * d(norm)/dv)
+ * where d(norm)/dv is v / norm (L2), sign(v) (L1), or, for the largest |v|, sign(v) / k at the k elements that are
+ * as large, and 0 elsewhere. A slice whose norm + epsilon is 0 has gradient 0.
+ *
+ * v, dw, dv  [outer, slices, inner] dtype, contiguous; dv may be exactly v or dw
+ * g          [slices] parameter_dtype, or NULL for 1
+ * norms      [slices] statistics type, optional input: what normkit_weight_norm wrote. epsilon is used beside it.
+ * dg         [slices] statistics type, optional output; accumulate as for dgamma */
+NORMKIT_API normkit_status normkit_weight_norm_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t norm, int64_t outer, int64_t slices, int64_t inner,
+    const void *v, const void *dw, const void *g, const void *norms, double epsilon,
+    void *dv, void *dg, int32_t accumulate);
+
+/* Gradient of normkit_normalize.
+ *
+ * x, dy, dx   [shape] dtype, contiguous
+ * mean, rstd  [kept axes] statistics type, inputs, both or none. With NORMKIT_EPSILON_OUTSIDE_SQRT they are formed
+ *             again in any case: the gradient needs the standard deviation, which rstd alone does not give. */
+NORMKIT_API normkit_status normkit_normalize_backward(
+    int32_t dtype, int32_t rank, const int64_t *shape, int32_t axis_count, const int32_t *axes,
+    const void *x, const void *dy, const void *mean, const void *rstd, double epsilon, int32_t epsilon_rule,
+    void *dx);
+
+/* Gradient of normkit_lp_normalize: that of weight normalization where norm >= epsilon, and dy / epsilon elsewhere.
+ *
+ * x, dy, dx  [shape] dtype, contiguous
+ * norms      [kept axes] statistics type, optional input: what normkit_lp_normalize wrote */
+NORMKIT_API normkit_status normkit_lp_normalize_backward(
+    int32_t dtype, int32_t norm, int32_t rank, const int64_t *shape, int32_t axis_count, const int32_t *axes,
+    const void *x, const void *dy, const void *norms, double epsilon,
+    void *dx);
+
+/* Gradient of normkit_moments: with n elements in S,
+ *   dx = dmean / n + dvariance * 2 * (x - mean) / (n - correction)
+ *
+ * x, dx             [shape] dtype, contiguous; dx may be exactly x
+ * dmean, dvariance  [kept axes] statistics type, inputs; NULL is 0 */
+NORMKIT_API normkit_status normkit_moments_backward(
+    int32_t dtype, int32_t rank, const int64_t *shape, int32_t axis_count, const int32_t *axes,
+    const void *x, const void *dmean, const void *dvariance, int64_t correction,
+    void *dx);
+
+/* Gradient of normkit_scale_shift: dx = dy * scale; dscale = sum of dy * x, dshift = sum of dy, per channel.
+ *
+ * x, dy, dx       [outer, channels, inner] dtype, contiguous. x may be NULL if dscale is.
+ * scale           [channels] parameter_dtype, or NULL for 1
+ * dscale, dshift  [channels] statistics type, optional outputs; accumulate as for dgamma */
+NORMKIT_API normkit_status normkit_scale_shift_backward(
+    int32_t dtype, int32_t parameter_dtype, int64_t outer, int64_t channels, int64_t inner,
+    const void *x, const void *dy, const void *scale,
+    void *dx, void *dscale, void *dshift, int32_t accumulate);
+
+/* ---- Statistics that are merged: data in pieces, several machines --------------------------------------- */
+
+/* What is known of the elements seen so far: how many, their mean, and the sum of their squared deviations from it.
+ * All zeros: none yet. Plain memory: it may be copied, stored, and sent to a machine of the same byte order. */
+typedef struct {
+    double count, mean, m2;
+} normkit_channel_moments;
+
+/* Adds the elements of each channel to its moments, by Chan's formula. The sums over x are as exact as in
+ * normkit_moments; x is read once.
+ *
+ * x        [samples, channels, positions] in `layout`, dtype; row stride x_stride
+ * moments  [channels], read and written. They may not overlap x.
+ *
+ * The result depends, in its last bits, on how the data were cut into calls, and on nothing else.
+ * Source: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979. */
+NORMKIT_API normkit_status normkit_moments_accumulate(
+    int32_t dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride,
+    normkit_channel_moments *moments);
+
+/* moments[c] = moments[c] merged with other[c], for `channels` channels. Merging with none changes no bit.
+ * Machines that merge the same moments in the same order have the same bits. */
+NORMKIT_API normkit_status normkit_moments_merge(
+    int64_t channels, normkit_channel_moments *moments, const normkit_channel_moments *other);
+
+/* Mean, variance and reciprocal standard deviation of moments.
+ *
+ * dtype       NORMKIT_F32 or NORMKIT_F64: the type of the outputs
+ * correction  variance = m2 / (count - correction)
+ * epsilon     rstd = 1 / sqrt(m2 / count + epsilon), whatever the correction; 0 where the root is 0
+ * mean, variance, rstd
+ *             [channels] dtype, optional outputs
+ *
+ * A channel without elements: NORMKIT_ERROR_EMPTY_SET; one with no more elements than `correction`:
+ * NORMKIT_ERROR_CORRECTION. */
+NORMKIT_API normkit_status normkit_moments_finish(
+    int32_t dtype, int64_t channels, const normkit_channel_moments *moments, int64_t correction, double epsilon,
+    void *mean, void *variance, void *rstd);
+
+/* Batch normalization with the statistics of `moments`, which may be those of a batch that is spread over several
+ * processes: SyncBatchNorm. Forward, each process
+ *   1. forms the moments of its share (normkit_moments_accumulate from all zeros),
+ *   2. collects those of all processes (an all-gather of 24 bytes per channel and process),
+ *   3. merges them in the order of the processes, so that all have the same bits (normkit_moments_merge),
+ *   4. calls this function. Running statistics come from normkit_moments_finish.
+ * A process with an empty share takes part with moments of all zeros.
+ *
+ * x, y         [samples, channels, positions] in `layout`, dtype; strides x_stride, y_stride
+ * gamma, beta  [channels] parameter_dtype, optional
+ * moments      [channels], of all processes
+ *
+ * Semantics: torch.nn.SyncBatchNorm. */
+NORMKIT_API normkit_status normkit_batch_norm_synchronized(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta,
+    const normkit_channel_moments *moments, double epsilon,
+    void *y, int64_t y_stride);
+
+/* Sums over the elements of a channel: of dy (the gradient of beta) and of dy * z (the gradient of gamma). */
+typedef struct {
+    double dy, dy_z;
+} normkit_channel_gradient;
+
+/* Backward of normkit_batch_norm_synchronized, first half: the sums over this process's share. They are then added
+ * up over all processes (16 bytes per channel).
+ *
+ * x, dy    [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride
+ * moments  [channels], of all processes
+ * sums     [channels], output, overwritten */
+NORMKIT_API normkit_status normkit_batch_norm_gradient_sums(
+    int32_t dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride,
+    const normkit_channel_moments *moments, double epsilon,
+    normkit_channel_gradient *sums);
+
+/* Second half: dx of this process's share, from the sums of all processes.
+ *
+ * x, dy, dx  [samples, channels, positions] in `layout`, dtype; strides x_stride, dy_stride, dx_stride
+ * gamma      [channels] parameter_dtype, optional
+ * moments    [channels], of all processes
+ * sums       [channels], of all processes; dbeta and dgamma are sums[c].dy and sums[c].dy_z */
+NORMKIT_API normkit_status normkit_batch_norm_synchronized_backward(
+    int32_t dtype, int32_t parameter_dtype, int32_t layout, int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const normkit_channel_moments *moments, const normkit_channel_gradient *sums, double epsilon,
+    void *dx, int64_t dx_stride);
+
+/* ---- Weights ------------------------------------------------------------------------------------------ */
+
+/* A penalty on weights, with its gradient:
+ *   NORMKIT_L1: value = strength * sum of |w|,          dw = strength * sign(w)
+ *   NORMKIT_L2: value = strength / 2 * sum of w * w,    dw = strength * w   (weight decay)
+ *
+ * w           [size] dtype, contiguous
+ * strength    not negative
+ * value       one double, optional output
+ * dw          [size] dtype, optional output; it may not overlap w
+ * accumulate  0: dw is overwritten; 1: the gradient is added to it. value is overwritten.
+ *
+ * NORMKIT_MAX is refused (NORMKIT_ERROR_NORM). */
+NORMKIT_API normkit_status normkit_weight_penalty(
+    int32_t dtype, int32_t norm, int64_t size, const void *w, double strength,
+    double *value, void *dw, int32_t accumulate);
+
+/* Folds batch normalization in inference into the convolution or dense layer before it, so that that layer alone
+ * gives what both gave, up to rounding: per output channel,
+ *   folded_weight = weight * gamma * rstd;  folded_bias = (bias - mean) * gamma * rstd + beta
+ * where rstd = 1 / sqrt(variance + epsilon).
+ *
+ * dtype           NORMKIT_F32 or NORMKIT_F64, of everything
+ * weight, folded_weight
+ *                 [outer, channels, inner], contiguous: output channels first (a convolution's [O, I, kH, kW], a dense
+ *                 layer's [O, I]) is outer = 1; a transposed convolution's [I, O, kH, kW] is outer = I. Either may be
+ *                 NULL only if there are no elements. folded_weight may be weight.
+ * bias            [channels], NULL for 0
+ * gamma, beta     [channels], optional
+ * mean, variance  [channels]
+ * folded_bias     [channels]; may be bias
+ *
+ * Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+ * Inference", 2018, section 3.2. */
+NORMKIT_API normkit_status normkit_fold_batch_norm(
+    int32_t dtype, int64_t outer, int64_t channels, int64_t inner,
+    const void *weight, const void *bias, const void *gamma, const void *beta,
+    const void *mean, const void *variance, double epsilon,
+    void *folded_weight, void *folded_bias);
 
 /* ---- The library -------------------------------------------------------------------------------------- */
 

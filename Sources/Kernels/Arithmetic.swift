@@ -20,6 +20,10 @@ protocol Arithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static func magnitude(_ v: SIMD16<Self>) -> SIMD16<Self>
   /// Lane by lane the larger of two magnitudes; NaN wins.
   static func larger(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
+  /// 1 or -1 with the sign of each lane, 0 for zeros.
+  static func sign(_ v: SIMD16<Self>) -> SIMD16<Self>
+  /// 1 where the magnitude of `v` is `magnitude`, 0 elsewhere.
+  static func reaches(_ v: SIMD16<Self>, _ magnitude: SIMD16<Self>) -> SIMD16<Self>
   static func sum(_ v: SIMD16<Self>) -> Self
   static func widen(_ v: SIMD16<Self>) -> SIMD16<Double>
   static func narrow(_ v: SIMD16<Double>) -> SIMD16<Self>
@@ -50,6 +54,10 @@ extension Float: Arithmetic {
   }
   @inline(__always) static func magnitude(_ v: SIMD16<Float>) -> SIMD16<Float> { nk_abs_f32(v) }
   @inline(__always) static func larger(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_max_f32(a, b) }
+  @inline(__always) static func sign(_ v: SIMD16<Float>) -> SIMD16<Float> { nk_sign_f32(v) }
+  @inline(__always) static func reaches(_ v: SIMD16<Float>, _ magnitude: SIMD16<Float>) -> SIMD16<Float> {
+    nk_reaches_f32(v, magnitude)
+  }
   @inline(__always) static func sum(_ v: SIMD16<Float>) -> Float { nk_sum_f32(v) }
   @inline(__always) static func widen(_ v: SIMD16<Float>) -> SIMD16<Double> { nk_widen(v) }
   @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Float> { nk_narrow(v) }
@@ -82,6 +90,10 @@ extension Double: Arithmetic {
   }
   @inline(__always) static func magnitude(_ v: SIMD16<Double>) -> SIMD16<Double> { nk_abs_f64(v) }
   @inline(__always) static func larger(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_max_f64(a, b) }
+  @inline(__always) static func sign(_ v: SIMD16<Double>) -> SIMD16<Double> { nk_sign_f64(v) }
+  @inline(__always) static func reaches(_ v: SIMD16<Double>, _ magnitude: SIMD16<Double>) -> SIMD16<Double> {
+    nk_reaches_f64(v, magnitude)
+  }
   @inline(__always) static func sum(_ v: SIMD16<Double>) -> Double { nk_sum_f64(v) }
   @inline(__always) static func widen(_ v: SIMD16<Double>) -> SIMD16<Double> { v }
   @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Double> { v }

@@ -5,6 +5,7 @@ import NormKitFloor
 struct Offset {
   var x: Int
   var y: Int
+  var dx: Int
 }
 
 extension nk_job {
@@ -12,14 +13,14 @@ extension nk_job {
   @inline(__always)
   func keptOffset(_ index: Int) -> Offset {
     if kept.count > 1 { return decodeKept(index) }
-    return Offset(x: index &* Int(kept.axis.0.x_stride), y: index &* Int(kept.axis.0.y_stride))
+    return kept.axis.0.offset(index)
   }
 
   /// The same for an outer reduced step.
   @inline(__always)
   func reducedOffset(_ index: Int) -> Offset {
     if reduced.count > 1 { return decodeReduced(index) }
-    return Offset(x: index &* Int(reduced.axis.0.x_stride), y: index &* Int(reduced.axis.0.y_stride))
+    return reduced.axis.0.offset(index)
   }
 
   @inline(never) private func decodeKept(_ index: Int) -> Offset { kept.decode(index) }
@@ -30,7 +31,7 @@ extension nk_axes {
   @inline(__always)
   fileprivate func decode(_ index: Int) -> Offset {
     var rest = index
-    var offset = Offset(x: 0, y: 0)
+    var offset = Offset(x: 0, y: 0, dx: 0)
     if count > 3 { axis.3.take(&rest, &offset) }
     if count > 2 { axis.2.take(&rest, &offset) }
     axis.1.take(&rest, &offset)
@@ -40,6 +41,11 @@ extension nk_axes {
 }
 
 extension nk_axis {
+  @inline(__always)
+  fileprivate func offset(_ index: Int) -> Offset {
+    Offset(x: index &* Int(x_stride), y: index &* Int(y_stride), dx: index &* Int(dx_stride))
+  }
+
   /// Takes the last digit off `index`.
   @inline(__always)
   fileprivate func take(_ index: inout Int, _ offset: inout Offset) {
@@ -47,5 +53,6 @@ extension nk_axis {
     index = index / Int(extent)
     offset.x &+= digit &* Int(x_stride)
     offset.y &+= digit &* Int(y_stride)
+    offset.dx &+= digit &* Int(dx_stride)
   }
 }

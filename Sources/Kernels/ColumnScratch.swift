@@ -30,8 +30,8 @@ struct ColumnScratch {
   @inline(__always) var wide: UnsafeMutablePointer<Float> { array(11, Float.self) }
 
   /// What standardizes each set of the block, and whether it is known yet.
-  @inline(__always) var standards: UnsafeMutablePointer<nk_standard> { array(12, nk_standard.self) }
-  @inline(__always) var isFinished: UnsafeMutablePointer<Bool> { array(15, Bool.self) }
+  @inline(__always) var standards: UnsafeMutablePointer<nk_standard> { array(13, nk_standard.self) }
+  @inline(__always) var isFinished: UnsafeMutablePointer<Bool> { array(17, Bool.self) }
 
   struct Coefficients<A: Arithmetic> {
     let mean, scale, offset: UnsafeMutablePointer<A>

@@ -127,8 +127,8 @@ extension nk_job {
   func columnPieceSums<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ piece: Int, _ scratch: ColumnScratch, as: A.Type
   ) {
-    clear(scratch.pieceFirst, width)
-    clear(scratch.pieceSecond, width)
+    zero(scratch.pieceFirst, width)
+    zero(scratch.pieceSecond, width)
     let begin = piece &* Int(piece_length), end = min(begin &+ Int(piece_length), Int(reduced.extent))
     addRows(E.self, R.self, x, width, begin, end, scratch, as: A.self)
   }
@@ -150,7 +150,7 @@ extension nk_job {
 }
 
 @inline(__always)
-func clear(_ values: UnsafeMutablePointer<Double>, _ count: Int) {
+func zero(_ values: UnsafeMutablePointer<Double>, _ count: Int) {
   let p = UnsafeMutableRawPointer(values)
   var j = 0
   while j < count {

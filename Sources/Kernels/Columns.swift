@@ -48,14 +48,14 @@ extension nk_job {
 
   /// What standardizes the sets of a block, into the scratch memory. `summed`: sums of its pieces, if they were
   /// formed elsewhere.
-  @inline(__always)
-  private func standardsOfColumns<E: Element, R: Reduction>(
+  @inline(never)
+  func standardsOfColumns<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ firstSet: Int, _ width: Int, _ scratch: ColumnScratch,
     _ summed: UnsafePointer<nk_sums>?
   ) {
     typealias N = E.Natural
     let sets = width / Int(run)
-    if Int(statistic) == NK_GIVEN {
+    if Int(source) != NK_FORMED {
       var m = 0
       while m < sets {
         scratch.standards[m] = given(firstSet &+ m, as: N.self)
@@ -84,8 +84,8 @@ extension nk_job {
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch,
     _ summed: UnsafePointer<nk_sums>?, as: A.Type
   ) {
-    clear(scratch.first, width)
-    clear(scratch.second, width)
+    zero(scratch.first, width)
+    zero(scratch.second, width)
     var piece = 0
     while piece < Int(pieces) {
       if summed == nil { columnPieceSums(E.self, R.self, x, width, piece, scratch, as: A.self) }
@@ -138,6 +138,6 @@ extension nk_job {
 /// Copies bytes: to copy the structs one by one, Swift would make a function that modules for different instruction
 /// sets share.
 @inline(__always)
-private func copy(_ from: UnsafePointer<nk_standard>, to: UnsafeMutablePointer<nk_standard>, count: Int) {
-  UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: count &* MemoryLayout<nk_standard>.stride)
+func copy<T>(_ from: UnsafePointer<T>, to: UnsafeMutablePointer<T>, count: Int) {
+  UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: count &* MemoryLayout<T>.stride)
 }

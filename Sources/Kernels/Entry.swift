@@ -20,6 +20,7 @@ private func runTyped<E: Element>(
   _: E.Type, _ job: UnsafePointer<nk_job>, _ phase: Int32, _ begin: Int64, _ end: Int64,
   _ scratch: UnsafeMutableRawPointer
 ) {
+  if Int(phase) == NK_PREPARE { return job.pointee.prepareGammas(E.self) }
   switch Int(job.pointee.statistic) {
   case NK_MOMENTS: runFamily(E.self, Moments.self, job, phase, begin, end, scratch)
   case NK_ABSOLUTE_SUM: runFamily(E.self, AbsoluteSum.self, job, phase, begin, end, scratch)
@@ -33,7 +34,14 @@ private func runFamily<E: Element, R: Reduction>(
   _: E.Type, _: R.Type, _ job: UnsafePointer<nk_job>, _ phase: Int32, _ begin: Int64, _ end: Int64,
   _ scratch: UnsafeMutableRawPointer
 ) {
-  if Int(job.pointee.family) == NK_RUNS {
+  let isRuns = Int(job.pointee.family) == NK_RUNS
+  if phase >= NK_GRADIENT_WHOLE {
+    if isRuns {
+      job.pointee.runGradients(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)
+    } else {
+      job.pointee.columnGradients(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)
+    }
+  } else if isRuns {
     job.pointee.runs(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)
   } else {
     job.pointee.columns(E.self, R.self, Int(phase), Int(begin), Int(end), scratch)

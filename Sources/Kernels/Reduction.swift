@@ -9,6 +9,8 @@ struct LaneSums {
 }
 
 protocol Reduction {
+  /// How what is made of the sums changes with one element.
+  associatedtype Change: Derivative
   /// Whether elements are shifted by a value near their mean before they are summed.
   static var isCentred: Bool { get }
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
@@ -39,6 +41,7 @@ extension Reduction {
 /// Sums of d and of d * d, where d = x - shift. They give mean and variance in one sweep; they cancel only if the
 /// shift was far from the mean, which shows afterwards.
 enum Moments: Reduction {
+  typealias Change = AlongValue
   @inline(__always) static var isCentred: Bool { true }
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
@@ -62,6 +65,7 @@ enum Moments: Reduction {
 
 /// Sum of x * x.
 enum SquareSum: Reduction {
+  typealias Change = AlongValue
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     second = A.fma(d, d, second)
@@ -80,6 +84,7 @@ enum SquareSum: Reduction {
 
 /// Sum of |x|.
 enum AbsoluteSum: Reduction {
+  typealias Change = AlongSign
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     first = first + A.magnitude(d)
@@ -98,6 +103,7 @@ enum AbsoluteSum: Reduction {
 
 /// Largest |x|.
 enum Maximum: Reduction {
+  typealias Change = AlongLargest
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     first = A.larger(first, A.magnitude(d))

@@ -57,7 +57,7 @@ private struct OneRow<E: Element, P: Element, A: Arithmetic>: ParameterUser {
 }
 
 /// What standardizes one row, in every lane.
-private struct RowLanes<A: Arithmetic> {
+struct RowLanes<A: Arithmetic> {
   let mean, factor, offset: SIMD16<A>
 
   @inline(__always)

@@ -57,15 +57,7 @@ extension nk_job {
   private func wholeSets<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {
-    if Int(statistic) == NK_GIVEN {
-      for k in 0..<count { scratch.standards[k] = given(first &+ k, as: E.Natural.self) }
-    } else {
-      sumSets(E.self, R.self, first, count, scratch)
-      for k in 0..<count {
-        let x = start(E.self, first &+ k).x
-        scratch.standards[k] = standardOfRuns(E.self, R.self, first &+ k, x, scratch.sums[k], scratch.shifts[k])
-      }
-    }
+    standardizeSets(E.self, R.self, first, count, scratch, scratch.standards)
     guard y != nil else { return }
     var k = 0
     if NK_FOUR_VECTORS != 0 && hasParametersOfRows {
@@ -75,6 +67,31 @@ extension nk_job {
       let (x, y) = start(E.self, first &+ k)
       guard let y else { return }
       for piece in 0..<Int(pieces) { applyRuns(E.self, first &+ k, piece, x, y, scratch.standards[k]) }
+    }
+  }
+
+  /// What standardizes sets `first` to `first + count - 1`, of which there are `mostSets` at most.
+  @inline(never)
+  func standardizeSets<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer,
+    _ standards: UnsafeMutablePointer<nk_standard>
+  ) {
+    standardizeSets(E.self, R.self, first, count, RunScratch<E.Natural>(memory), standards)
+  }
+
+  @inline(__always)
+  private func standardizeSets<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>,
+    _ standards: UnsafeMutablePointer<nk_standard>
+  ) {
+    if Int(source) != NK_FORMED {
+      for k in 0..<count { standards[k] = given(first &+ k, as: E.Natural.self) }
+      return
+    }
+    sumSets(E.self, R.self, first, count, scratch)
+    for k in 0..<count {
+      let x = start(E.self, first &+ k).x
+      standards[k] = standardOfRuns(E.self, R.self, first &+ k, x, scratch.sums[k], scratch.shifts[k])
     }
   }
 
@@ -100,7 +117,7 @@ extension nk_job {
       if let y { applyRuns(E.self, s, piece, x, y, standards[s]) }
       return
     }
-    if Int(statistic) == NK_GIVEN {
+    if Int(source) != NK_FORMED {
       standards[s] = given(s, as: E.Natural.self)
       return
     }

@@ -22,7 +22,7 @@ extension nk_job {
   /// shifted by, exactly.
   @inline(__always)
   func finish<N: Arithmetic>(_ s: Int, _ sums: nk_sums, shift: Double, as: N.Type) -> nk_standard {
-    var standard = nk_standard(mean: 0, residue: 0, factor: 0)
+    var standard = nk_standard(mean: 0, residue: 0, factor: 0, quantity: 0)
     var quantity: Double
     switch Int(statistic) {
     case NK_MOMENTS:
@@ -39,12 +39,15 @@ extension nk_job {
         blend(running_mean, s, shift + delta, as: N.self)
         blend(running_variance, s, squares / (count - Double(running_correction)), as: N.self)
       }
+      if let moments { nk_merge(moments + s, nk_moments(count: count, mean: shift + delta, m2: squares)) }
       if Int(rule) == NK_ADDED { quantity = nk_sqrt(quantity) }
     case NK_MEAN_SQUARE: quantity = sums.second * inverse_count
     case NK_SQUARE_SUM: quantity = nk_sqrt(sums.second)
     default: quantity = sums.first
     }
     standard.factor = factor(quantity)
+    standard.quantity = quantity
+    if let set_sums { set_sums[s] = sums }
     if let mean { put(mean, s, standard.mean, as: N.self) }
     if let output = spread, Int(spread_kind) != NK_VARIANCE {
       put(output, s, Int(spread_kind) == NK_NORM ? quantity : standard.factor, as: N.self)
@@ -52,13 +55,21 @@ extension nk_job {
     return standard
   }
 
-  /// What standardizes set `s` if mean and variance are given.
+  /// What standardizes set `s` if it does not have to be formed.
   @inline(__always)
   func given<N: Arithmetic>(_ s: Int, as: N.Type) -> nk_standard {
-    var standard = nk_standard(mean: 0, residue: 0, factor: 1)
-    if let given_mean, let given_variance {
-      standard.mean = get(given_mean, s, as: N.self)
-      standard.factor = factor(get(given_variance, s, as: N.self))
+    var standard = nk_standard(mean: 0, residue: 0, factor: 1, quantity: 0)
+    if Int(source) == NK_FROM_MOMENTS, let given_moments {
+      let moments = given_moments[s]
+      standard.mean = N.widen(N.narrow(moments.mean))
+      standard.residue = moments.mean - standard.mean
+      standard.factor = factor(moments.count > 0 ? moments.m2 / moments.count : 0)
+      return standard
+    }
+    if let given_mean { standard.mean = get(given_mean, s, as: N.self) }
+    if let given_spread {
+      standard.quantity = get(given_spread, s, as: N.self)
+      standard.factor = Int(source) == NK_FROM_FACTOR ? standard.quantity : factor(standard.quantity)
     }
     return standard
   }
@@ -73,7 +84,7 @@ extension nk_job {
 
 /// Entry `index` of a statistics array; such arrays need not be aligned.
 @inline(__always)
-private func get<N: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: N.Type) -> Double {
+func get<N: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: N.Type) -> Double {
   N.widen(p.loadUnaligned(fromByteOffset: index &* MemoryLayout<N>.size, as: N.self))
 }
 

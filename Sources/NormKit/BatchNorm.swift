@@ -13,15 +13,16 @@ public func normkit_batch_norm_inference(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
     try requireData(data.runs.elements, x, y)
     try require(mean != nil || data.channels == 0, NORMKIT_ERROR_MEAN_NULL)
     try require(variance != nil || data.channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
     var request = Request(types, data.runs, x: x, y: y)
     request.parameters(gamma, beta, data.channels, segment: data.segment)
     request.job.statistic = Int32(NK_GIVEN)
+    request.job.source = Int32(NK_FROM_VARIANCE)
     request.job.given_mean = UnsafeRawPointer(mean)
-    request.job.given_variance = UnsafeRawPointer(variance)
+    request.job.given_spread = UnsafeRawPointer(variance)
     request.job.epsilon = epsilon
     var view = data.channelsView()
     try request.run(&view, sets: data.channels)
@@ -44,7 +45,7 @@ public func normkit_batch_norm_training(
         || running_variance_rule == Int32(NORMKIT_RUNNING_BIASED),
       NORMKIT_ERROR_RUNNING_VARIANCE)
     try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
-    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
     try requireData(data.runs.elements, x, y)
     try require((running_mean == nil) == (running_variance == nil), NORMKIT_ERROR_RUNNING_NULL)
     let count = data.samples &* data.positions
@@ -66,16 +67,15 @@ public func normkit_batch_norm_training(
 
 extension Channels {
   /// One set per channel.
-  fileprivate func channelsView() -> View {
-    let xs = strides(runs.xStride), ys = strides(runs.yStride)
+  func channelsView() -> View {
     var view = View()
-    view.reduce(samples, xStride: xs.sample, yStride: ys.sample)
+    view.reduce(samples, step: sampleStep)
     if isLast {
-      view.reduce(positions, xStride: xs.position, yStride: ys.position)
-      view.keep(channels, xStride: 1, yStride: 1)
+      view.reduce(positions, step: positionStep)
+      view.keep(channels, step: channelStep)
     } else {
-      view.keep(channels, xStride: xs.channel, yStride: ys.channel)
-      view.reduce(positions, xStride: 1, yStride: 1)
+      view.keep(channels, step: channelStep)
+      view.reduce(positions, step: positionStep)
     }
     return view
   }

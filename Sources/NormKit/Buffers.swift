@@ -34,10 +34,16 @@ struct Span {
   }
 }
 
-/// The buffers of a job, in the order in which an overlap is laid to their charge.
+/// The buffers of a call, in the order in which an overlap is laid to their charge. Forward functions have those of the
+/// first two lines.
 private enum Buffer: Int {
   case y, mean, spread, runningMean, runningVariance
-  case x, gamma, beta, givenMean, givenVariance
+  case x, gamma, beta, givenMean, givenSpread
+  case dy, givenMoments, givenSums, givenOffset, givenSlope
+  case dx, dgamma, dbeta, moments, channelSums
+
+  static let forward = Buffer.y.rawValue...Buffer.givenSpread.rawValue
+  static let all = Buffer.y.rawValue...Buffer.channelSums.rawValue
 
   /// What an overlap is refused with if the buffer is an output.
   var status: Int {
@@ -45,44 +51,67 @@ private enum Buffer: Int {
     case .y: NORMKIT_ERROR_Y_OVERLAP
     case .mean, .spread: NORMKIT_ERROR_STATISTICS_OVERLAP
     case .runningMean, .runningVariance: NORMKIT_ERROR_RUNNING_OVERLAP
+    case .dx: NORMKIT_ERROR_DX_OVERLAP
+    case .dgamma, .dbeta: NORMKIT_ERROR_PARAMETER_OVERLAP
+    case .moments, .channelSums: NORMKIT_ERROR_MOMENTS_OVERLAP
     default: NORMKIT_OK
     }
   }
+
+  /// Whether an output may lie exactly where `input` does.
+  func mayBe(_ input: Buffer) -> Bool { self == .y && input == .x || self == .dx && (input == .x || input == .dy) }
 }
 
-extension nk_job {
-  /// Refuses the call if an output overlaps another buffer. y may be exactly x.
+extension Request {
+  /// Refuses the call if an output overlaps another buffer. y may be exactly x, dx exactly x or dy.
   ///
   /// - sets: how many statistics there are.
-  func requireDisjoint(_ runs: Runs, _ types: Types, sets: Int) throws(Refusal) {
-    for i in 0...Buffer.runningVariance.rawValue {
+  func requireDisjoint(sets: Int) throws(Refusal) {
+    let buffers = job.gradient == Int32(NK_FORWARD) && job.source != Int32(NK_FROM_MOMENTS) && job.moments == nil
+      ? Buffer.forward : Buffer.all
+    for i in buffers {
       guard let output = Buffer(rawValue: i) else { return }
-      let written = span(output, runs, types, sets)
+      guard output.status != NORMKIT_OK else { continue }
+      let written = span(output, sets)
       guard written.count > 0 else { continue }
-      for j in 0...Buffer.givenVariance.rawValue where j != i {
+      for j in buffers where j != i {
         guard let other = Buffer(rawValue: j) else { return }
-        let span = span(other, runs, types, sets)
-        let isInPlace = output == .y && other == .x && written.isSame(as: span)
-        try require(isInPlace || !written.overlaps(span), output.status)
+        let span = span(other, sets)
+        try require(
+          output.mayBe(other) && written.isSame(as: span) || !written.overlaps(span), output.status)
       }
     }
   }
 
-  private func span(_ buffer: Buffer, _ runs: Runs, _ types: Types, _ sets: Int) -> Span {
-    let bytes = types.dataSize
-    let statistics = sets &* types.statisticsSize
-    let entries = Int(parameters)
+  private func span(_ buffer: Buffer, _ sets: Int) -> Span {
+    let entries = Int(job.parameters)
     switch buffer {
-    case .x: return Span(x, length: runs.length &* bytes, count: runs.count, stride: runs.xStride &* bytes)
-    case .y: return Span(y, length: runs.length &* bytes, count: runs.count, stride: runs.yStride &* bytes)
-    case .gamma: return Span(gamma, length: entries &* types.parameterSize)
-    case .beta: return Span(beta, length: entries &* types.parameterSize)
-    case .mean: return Span(mean, length: statistics)
-    case .spread: return Span(spread, length: statistics)
-    case .runningMean: return Span(running_mean, length: statistics)
-    case .runningVariance: return Span(running_variance, length: statistics)
-    case .givenMean: return Span(given_mean, length: entries &* types.statisticsSize)
-    case .givenVariance: return Span(given_variance, length: entries &* types.statisticsSize)
+    case .x: return data(job.x, runs.step.x)
+    case .y: return data(job.y, runs.step.y)
+    case .dy: return data(job.dy, runs.step.y)
+    case .dx: return data(job.dx, runs.step.dx)
+    case .gamma: return Span(job.gamma, length: entries &* types.parameterSize)
+    case .beta: return Span(job.beta, length: entries &* types.parameterSize)
+    case .dgamma: return Span(dgamma, length: entries &* types.statisticsSize)
+    case .dbeta: return Span(dbeta, length: entries &* types.statisticsSize)
+    case .channelSums: return Span(channelSums, length: entries &* MemoryLayout<nk_sums>.stride)
+    case .mean: return statistics(job.mean, sets)
+    case .spread: return statistics(job.spread, sets)
+    case .runningMean: return statistics(job.running_mean, sets)
+    case .runningVariance: return statistics(job.running_variance, sets)
+    case .givenMean: return statistics(job.given_mean, sets)
+    case .givenSpread: return statistics(job.given_spread, sets)
+    case .givenOffset: return statistics(job.given_offset, sets)
+    case .givenSlope: return statistics(job.given_slope, sets)
+    case .moments: return Span(job.moments, length: sets &* MemoryLayout<nk_moments>.stride)
+    case .givenMoments: return Span(job.given_moments, length: sets &* MemoryLayout<nk_moments>.stride)
+    case .givenSums: return Span(job.given_sums, length: sets &* MemoryLayout<nk_sums>.stride)
     }
   }
+
+  private func data(_ p: UnsafeRawPointer?, _ stride: Int) -> Span {
+    Span(p, length: runs.length &* types.dataSize, count: runs.count, stride: stride &* types.dataSize)
+  }
+
+  private func statistics(_ p: UnsafeRawPointer?, _ sets: Int) -> Span { Span(p, length: sets &* types.statisticsSize) }
 }

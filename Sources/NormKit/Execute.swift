@@ -9,9 +9,9 @@ private let bytesPerThread = 512 * 1024
 extension nk_job {
   /// Runs the job. `bytes`: the size of x.
   mutating func execute(bytes: Int, with kernel: nk_kernel) {
-    let threads = bytes < 2 * bytesPerThread ? 1 : min(Int(nk_thread_count()), bytes / bytesPerThread)
+    let threads = threads(bytes: bytes)
     if threads > 1 {
-      if units < 2 * threads && units &* pieces >= 2 * threads && share(threads, with: kernel) { return }
+      if isWorthSharing(threads) && share(threads, with: kernel) { return }
       if units > 1 {
         parallel(NK_WHOLE, units, threads, with: kernel)
         return
@@ -20,27 +20,70 @@ extension nk_job {
     nk_call(kernel, &self, Int32(NK_WHOLE), 0, units)
   }
 
-  /// There are too few units to go round: several threads share one. Returns false if there is no memory for it.
+  /// How many threads so much data is worth.
+  func threads(bytes: Int) -> Int {
+    bytes < 2 * bytesPerThread ? 1 : min(Int(nk_thread_count()), bytes / bytesPerThread)
+  }
+
+  /// Whether there are too few units to go round, and pieces enough.
+  func isWorthSharing(_ threads: Int) -> Bool {
+    threads > 1 && units < 2 * threads && units &* pieces >= 2 * threads
+  }
+
+  /// Several threads share one unit. Returns false if there is no memory for it.
   private mutating func share(_ threads: Int, with kernel: nk_kernel) -> Bool {
-    let tasks = units &* pieces
-    let sumsPerPiece = Int(family) == NK_RUNS ? 1 : Int(block)
-    let sums = nk_allocate(tasks &* Int64(sumsPerPiece &* MemoryLayout<nk_sums>.stride))
-    let standards = nk_allocate(kept.extent &* lanes &* Int64(MemoryLayout<nk_standard>.stride))
-    defer {
-      nk_free(sums)
-      nk_free(standards)
-    }
-    guard let sums, let standards else { return false }
-    self.sums = sums.assumingMemoryBound(to: nk_sums.self)
-    self.standards = standards.assumingMemoryBound(to: nk_standard.self)
-    if Int(statistic) != NK_GIVEN { parallel(NK_SUMS, tasks, threads, with: kernel) }
-    parallel(NK_FINISH, units, threads, with: kernel)
-    if y != nil { parallel(NK_APPLY, tasks, threads, with: kernel) }
+    guard let memory = SharedMemory(self, entrySize: MemoryLayout<nk_sums>.stride) else { return false }
+    defer { memory.free() }
+    shareStandards(threads, memory, with: kernel)
+    if y != nil { parallel(NK_APPLY, units &* pieces, threads, with: kernel) }
     return true
   }
 
-  private mutating func parallel(_ phase: Int, _ tasks: Int64, _ threads: Int, with kernel: nk_kernel) {
+  /// The same backward.
+  mutating func shareGradients(_ threads: Int, with kernel: nk_kernel) -> Bool {
+    let entrySize = max(MemoryLayout<nk_sums>.stride, MemoryLayout<nk_gradient_sums>.stride)
+    guard let memory = SharedMemory(self, entrySize: entrySize) else { return false }
+    defer { memory.free() }
+    shareStandards(threads, memory, with: kernel)
+    gradient_sums = memory.pieces.assumingMemoryBound(to: nk_gradient_sums.self)
+    gradients = memory.gradients.assumingMemoryBound(to: nk_gradient.self)
+    if parameter_sums != nil || Int(gradient) == NK_GRADIENT_FORMED && Int(statistic) != NK_GIVEN {
+      parallel(NK_GRADIENT_SUMS, units &* pieces, threads, with: kernel)
+    }
+    parallel(NK_GRADIENT_FINISH, units, threads, with: kernel)
+    if dx != nil { parallel(NK_GRADIENT_APPLY, units &* pieces, threads, with: kernel) }
+    return true
+  }
+
+  /// What standardizes each set, formed by several threads.
+  private mutating func shareStandards(_ threads: Int, _ memory: SharedMemory, with kernel: nk_kernel) {
+    sums = memory.pieces.assumingMemoryBound(to: nk_sums.self)
+    standards = memory.standards.assumingMemoryBound(to: nk_standard.self)
+    if Int(source) == NK_FORMED { parallel(NK_SUMS, units &* pieces, threads, with: kernel) }
+    parallel(NK_FINISH, units, threads, with: kernel)
+  }
+
+  mutating func parallel(_ phase: Int, _ tasks: Int64, _ threads: Int, with kernel: nk_kernel) {
     let grain = max(1, tasks / Int64(threads &* 8))
     nk_parallel(kernel, &self, Int32(phase), tasks, grain, Int32(truncatingIfNeeded: threads))
   }
+}
+
+/// Memory for what threads that share units hand to each other.
+private struct SharedMemory {
+  let pieces, standards, gradients: UnsafeMutableRawPointer
+
+  /// - entrySize: bytes of the sums of one piece, or of one of its lanes.
+  init?(_ job: nk_job, entrySize: Int) {
+    let sets = Int(job.kept.extent &* job.lanes)
+    let entries = Int(job.units &* job.pieces) * (Int(job.family) == NK_RUNS ? 1 : Int(job.block))
+    let pieceBytes = entries * entrySize, standardBytes = sets * MemoryLayout<nk_standard>.stride
+    let bytes = pieceBytes + standardBytes + sets * MemoryLayout<nk_gradient>.stride
+    guard let memory = nk_allocate(Int64(bytes)) else { return nil }
+    pieces = memory
+    standards = memory + pieceBytes
+    gradients = standards + standardBytes
+  }
+
+  func free() { nk_free(pieces) }
 }

@@ -12,14 +12,13 @@ public func normkit_normalize(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype)
     try requireEpsilon(epsilon)
-    let isInside = epsilon_rule == Int32(NORMKIT_EPSILON_INSIDE_SQRT)
-    try require(isInside || epsilon_rule == Int32(NORMKIT_EPSILON_OUTSIDE_SQRT), NORMKIT_ERROR_EPSILON_RULE)
+    let rule = try epsilonRule(epsilon_rule)
     var tensor = try AxisTensor(rank, shape, axis_count, axes)
     try requireData(tensor.elements, x, y)
     try require(!tensor.hasEmptySets || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
     var request = Request(types, try tensor.runs(), x: x, y: y)
     request.statistics(mean, rstd)
-    request.job.rule = Int32(isInside ? NK_INSIDE_SQRT : NK_ADDED)
+    request.job.rule = rule
     request.job.epsilon = epsilon
     try request.run(&tensor.view, sets: tensor.sets)
   }
@@ -70,7 +69,7 @@ public func normkit_moments(
 }
 
 /// A contiguous tensor, and the axes that its sets run over.
-private struct AxisTensor: ~Copyable {
+struct AxisTensor: ~Copyable {
   var view = View()
   var elements = 1
   var sets = 1
@@ -103,9 +102,9 @@ private struct AxisTensor: ~Copyable {
     var stride = elements
     for i in 0..<Int(rank) {
       stride /= Int(shape[i])
-      view.append(Int(shape[i]), isReduced: isReduced & (1 << i) != 0, xStride: stride, yStride: stride)
+      view.append(Int(shape[i]), isReduced: isReduced & (1 << i) != 0, step: Steps(stride))
     }
   }
 
-  func runs() throws(Refusal) -> Runs { try Runs(length: elements, count: 1, xStride: 0, yStride: 0) }
+  func runs() throws(Refusal) -> Runs { try Runs(length: elements, count: 1, RowStrides()) }
 }

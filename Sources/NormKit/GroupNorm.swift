@@ -13,7 +13,7 @@ public func normkit_instance_norm(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
     try groupNorm(types, data, data.channels, x, gamma, beta, epsilon, y, mean, rstd)
   }
 }
@@ -28,7 +28,7 @@ public func normkit_group_norm(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    let data = try Channels(layout, samples, channels, positions, x_stride, y_stride)
+    let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
     try require(groups >= 1 && channels % groups == 0, NORMKIT_ERROR_GROUPS)
     try groupNorm(types, data, Int(groups), x, gamma, beta, epsilon, y, mean, rstd)
   }
@@ -47,13 +47,20 @@ private func groupNorm(
   request.parameters(gamma, beta, data.channels, segment: data.segment)
   request.statistics(mean, rstd)
   request.job.epsilon = epsilon
-  let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
-  let channelsPerGroup = data.channels / max(groups, 1)
-  var view = View()
-  view.keep(data.samples, xStride: xs.sample, yStride: ys.sample)
-  if data.isLast { view.reduce(data.positions, xStride: xs.position, yStride: ys.position) }
-  view.keep(groups, xStride: channelsPerGroup &* xs.channel, yStride: channelsPerGroup &* ys.channel)
-  view.reduce(channelsPerGroup, xStride: xs.channel, yStride: ys.channel)
-  if !data.isLast { view.reduce(data.positions, xStride: 1, yStride: 1) }
+  var view = data.groupsView(groups)
   try request.run(&view, sets: statistics)
+}
+
+extension Channels {
+  /// One set per sample and group.
+  func groupsView(_ groups: Int) -> View {
+    let channelsPerGroup = channels / max(groups, 1)
+    var view = View()
+    view.keep(samples, step: sampleStep)
+    if isLast { view.reduce(positions, step: positionStep) }
+    view.keep(groups, step: channelStep * channelsPerGroup)
+    view.reduce(channelsPerGroup, step: channelStep)
+    if !isLast { view.reduce(positions, step: positionStep) }
+    return view
+  }
 }

@@ -26,7 +26,7 @@ public func normkit_rms_norm(
 ) -> Int32 {
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
-    try require(one_plus_gamma == 0 || one_plus_gamma == 1, NORMKIT_ERROR_ONE_PLUS_GAMMA)
+    try requireFlag(one_plus_gamma, NORMKIT_ERROR_ONE_PLUS_GAMMA)
     try requireEpsilon(epsilon)
     try normalizeRows(types, rows, size, x, x_stride, gamma, beta, epsilon, y, y_stride, nil, rstd) { job in
       job.statistic = Int32(NK_MEAN_SQUARE)
@@ -45,7 +45,7 @@ private func normalizeRows(
 ) throws(Refusal) {
   let rows = try extent(rows, NORMKIT_ERROR_ROWS)
   let size = try extent(size, NORMKIT_ERROR_SIZE)
-  let runs = try Runs(length: size, count: rows, xStride: xStride, yStride: yStride)
+  let runs = try Runs(length: size, count: rows, RowStrides(xStride, yStride))
   try requireData(runs.elements, x, y)
   try require(size > 0 || rows == 0 || mean == nil && rstd == nil, NORMKIT_ERROR_EMPTY_SET)
   var request = Request(types, runs, x: x, y: y)
@@ -53,9 +53,7 @@ private func normalizeRows(
   request.statistics(mean, rstd)
   request.job.epsilon = epsilon
   adjust(&request.job)
-  var view = View()
-  view.keep(rows, xStride: runs.xStride, yStride: runs.yStride)
-  view.reduce(size, xStride: 1, yStride: 1)
+  var view = runs.rowsView()
   try request.run(&view, sets: rows)
 }
 
@@ -69,7 +67,7 @@ public func normkit_layer_norm_channels(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    let data = try Channels(Int32(NORMKIT_CHANNELS_FIRST), samples, channels, positions, x_stride, y_stride)
+    let data = try Channels(Int32(NORMKIT_CHANNELS_FIRST), samples, channels, positions, RowStrides(x_stride, y_stride))
     try requireData(data.runs.elements, x, y)
     let statistics = data.samples &* data.positions
     try require(
@@ -78,11 +76,28 @@ public func normkit_layer_norm_channels(
     request.parameters(gamma, beta, data.channels, segment: data.segment)
     request.statistics(mean, rstd)
     request.job.epsilon = epsilon
-    let xs = data.strides(data.runs.xStride), ys = data.strides(data.runs.yStride)
-    var view = View()
-    view.keep(data.samples, xStride: xs.sample, yStride: ys.sample)
-    view.reduce(data.channels, xStride: xs.channel, yStride: ys.channel)
-    view.keep(data.positions, xStride: xs.position, yStride: ys.position)
+    var view = data.positionsView()
     try request.run(&view, sets: statistics)
+  }
+}
+
+extension Runs {
+  /// One set per run.
+  func rowsView() -> View {
+    var view = View()
+    view.keep(count, step: step)
+    view.reduce(length, step: Steps(1))
+    return view
+  }
+}
+
+extension Channels {
+  /// One set per sample and position.
+  func positionsView() -> View {
+    var view = View()
+    view.keep(samples, step: sampleStep)
+    view.reduce(channels, step: channelStep)
+    view.keep(positions, step: positionStep)
+    return view
   }
 }

@@ -3,26 +3,55 @@
 import CNormKit
 import NormKitFloor
 
+/// Row strides as the caller gives them: forward of x and y, backward of x, dy and dx.
+struct RowStrides {
+  let x, y, dx: Int64
+  /// What the call is refused with if the second one is wrong.
+  let yStatus: Int
+
+  init(_ x: Int64, _ y: Int64) {
+    self.x = x
+    self.y = y
+    dx = y
+    yStatus = NORMKIT_ERROR_Y_STRIDE
+  }
+
+  init(_ x: Int64, dy: Int64, dx: Int64) {
+    self.x = x
+    y = dy
+    self.dx = dx
+    yStatus = NORMKIT_ERROR_DY_STRIDE
+  }
+
+  /// No gaps.
+  init() { self.init(0, 0) }
+}
+
 /// Strided data as the caller describes it: `count` contiguous runs of `length` elements.
 struct Runs {
   let length: Int
   let count: Int
-  let xStride: Int
-  let yStride: Int
+  let step: Steps
 
   var elements: Int { length &* count }
 
   /// Checks the strides, of which 0 means no gaps, and that the whole can be addressed.
-  init(length: Int, count: Int, xStride: Int64, yStride: Int64) throws(Refusal) {
+  init(length: Int, count: Int, _ strides: RowStrides) throws(Refusal) {
     _ = try product(length, count)
-    try require(xStride == 0 || xStride >= Int64(length), NORMKIT_ERROR_X_STRIDE)
-    try require(yStride == 0 || yStride >= Int64(length), NORMKIT_ERROR_Y_STRIDE)
     self.length = length
     self.count = count
-    self.xStride = xStride == 0 ? length : Int(xStride)
-    self.yStride = yStride == 0 ? length : Int(yStride)
-    _ = try product(self.xStride, count)
-    _ = try product(self.yStride, count)
+    step = Steps(
+      x: try Runs.stride(strides.x, length, count, NORMKIT_ERROR_X_STRIDE),
+      y: try Runs.stride(strides.y, length, count, strides.yStatus),
+      dx: try Runs.stride(strides.dx, length, count, NORMKIT_ERROR_DX_STRIDE))
+  }
+
+  @inline(__always)
+  private static func stride(_ stride: Int64, _ length: Int, _ count: Int, _ status: Int) throws(Refusal) -> Int {
+    try require(stride == 0 || stride >= Int64(length), status)
+    let stride = stride == 0 ? length : Int(stride)
+    _ = try product(stride, count)
+    return stride
   }
 }
 
@@ -35,7 +64,7 @@ struct Channels {
   let runs: Runs
 
   init(
-    _ layout: Int32, _ samples: Int64, _ channels: Int64, _ positions: Int64, _ xStride: Int64, _ yStride: Int64
+    _ layout: Int32, _ samples: Int64, _ channels: Int64, _ positions: Int64, _ strides: RowStrides
   ) throws(Refusal) {
     try require(
       layout == Int32(NORMKIT_CHANNELS_FIRST) || layout == Int32(NORMKIT_CHANNELS_LAST), NORMKIT_ERROR_LAYOUT)
@@ -45,16 +74,15 @@ struct Channels {
     self.positions = try extent(positions, NORMKIT_ERROR_POSITIONS)
     let length = isLast ? self.channels : try product(self.channels, self.positions)
     let count = isLast ? try product(self.samples, self.positions) : self.samples
-    runs = try Runs(length: length, count: count, xStride: xStride, yStride: yStride)
+    runs = try Runs(length: length, count: count, strides)
     // With an extent of 0, the product of the other two may still be too large to be a number of statistics.
     _ = try product(self.samples, self.channels)
     _ = try product(self.samples, self.positions)
   }
 
-  /// Strides of one sample, one channel and one position, in x or in y.
-  func strides(_ stride: Int) -> (sample: Int, channel: Int, position: Int) {
-    isLast ? (positions &* stride, 1, stride) : (stride, positions, 1)
-  }
+  var sampleStep: Steps { isLast ? runs.step * positions : runs.step }
+  var channelStep: Steps { Steps(isLast ? 1 : positions) }
+  var positionStep: Steps { isLast ? runs.step : Steps(1) }
 
   /// Elements between neighbours that have different parameters.
   var segment: Int { isLast ? 1 : positions }
@@ -65,6 +93,12 @@ struct Request: ~Copyable {
   let types: Types
   let runs: Runs
   var job = nk_job()
+
+  /// Backward: where the gradients of parameters go, and whether they are added to what is there.
+  var dgamma: UnsafeMutableRawPointer?
+  var dbeta: UnsafeMutableRawPointer?
+  var channelSums: UnsafeMutablePointer<nk_sums>?
+  var accumulates = false
 
   @inline(__always)
   init(_ types: Types, _ runs: Runs, x: UnsafeRawPointer?, y: UnsafeMutableRawPointer?) {
@@ -99,7 +133,7 @@ struct Request: ~Copyable {
 
   /// Checks the buffers and runs the job over `view`, which has `sets` sets. Without elements there is nothing to do.
   mutating func run(_ view: inout View, sets: Int) throws(Refusal) {
-    try job.requireDisjoint(runs, types, sets: sets)
+    try requireDisjoint(sets: sets)
     guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
     guard runs.elements > 0 else { return }
     view.enter(&job)

@@ -25,6 +25,25 @@ struct Types {
   var parameterSize: Int { size(parameter) }
   var statisticsSize: Int { data == Int32(NORMKIT_F64) ? 8 : 4 }
 
+  /// Whether data are f32 or f64, and not halves.
+  var isWhole: Bool { data == Int32(NORMKIT_F32) || data == Int32(NORMKIT_F64) }
+
+  /// Entry `index` of an array of statistics; such arrays need not be aligned.
+  func get(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    if statisticsSize == 8 { return p.loadUnaligned(fromByteOffset: index &* 8, as: Double.self) }
+    return Double(p.loadUnaligned(fromByteOffset: index &* 4, as: Float.self))
+  }
+
+  /// Writes such an entry, if the array is wanted.
+  func put(_ value: Double, to p: UnsafeMutableRawPointer?, _ index: Int) {
+    guard let p else { return }
+    if statisticsSize == 8 {
+      p.storeBytes(of: value, toByteOffset: index &* 8, as: Double.self)
+    } else {
+      p.storeBytes(of: Float(value), toByteOffset: index &* 4, as: Float.self)
+    }
+  }
+
   private func size(_ dtype: Int32) -> Int {
     switch Int(dtype) {
     case NORMKIT_F64: 8

@@ -3,50 +3,64 @@
 
 import NormKitFloor
 
+/// How far one step goes in x, in y (backward: dy) and in dx, in elements.
+struct Steps {
+  var x, y, dx: Int
+
+  init(x: Int, y: Int, dx: Int) {
+    self.x = x
+    self.y = y
+    self.dx = dx
+  }
+
+  /// The same in all of them.
+  init(_ step: Int) { self.init(x: step, y: step, dx: step) }
+
+  static func * (step: Steps, count: Int) -> Steps {
+    Steps(x: step.x &* count, y: step.y &* count, dx: step.dx &* count)
+  }
+
+  static func == (a: Steps, b: Steps) -> Bool { a.x == b.x && a.y == b.y && a.dx == b.dx }
+}
+
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
 struct View: ~Copyable {
   struct Axis {
     var extent: Int
     var isReduced: Bool
-    var xStride: Int
-    var yStride: Int
+    var step: Steps
   }
 
   /// Rank 8 at most, and methods have fewer.
   private var axes: InlineArray<8, Axis>
   private var count = 0
 
-  init() { axes = InlineArray(repeating: Axis(extent: 1, isReduced: false, xStride: 0, yStride: 0)) }
+  init() { axes = InlineArray(repeating: Axis(extent: 1, isReduced: false, step: Steps(0))) }
 
-  mutating func append(_ extent: Int, isReduced: Bool, xStride: Int, yStride: Int) {
+  mutating func append(_ extent: Int, isReduced: Bool, step: Steps) {
     if extent == 1 { return }
     if count > 0 {
       let outer = axes[count - 1]
-      if outer.isReduced == isReduced && outer.xStride == extent &* xStride && outer.yStride == extent &* yStride {
+      if outer.isReduced == isReduced && outer.step == step * extent {
         let merged = outer.extent &* extent
-        axes[count - 1] = Axis(extent: merged, isReduced: isReduced, xStride: xStride, yStride: yStride)
+        axes[count - 1] = Axis(extent: merged, isReduced: isReduced, step: step)
         return
       }
     }
-    axes[count] = Axis(extent: extent, isReduced: isReduced, xStride: xStride, yStride: yStride)
+    axes[count] = Axis(extent: extent, isReduced: isReduced, step: step)
     count += 1
   }
 
-  mutating func keep(_ extent: Int, xStride: Int, yStride: Int) {
-    append(extent, isReduced: false, xStride: xStride, yStride: yStride)
-  }
-
-  mutating func reduce(_ extent: Int, xStride: Int, yStride: Int) {
-    append(extent, isReduced: true, xStride: xStride, yStride: yStride)
-  }
+  mutating func keep(_ extent: Int, step: Steps) { append(extent, isReduced: false, step: step) }
+  mutating func reduce(_ extent: Int, step: Steps) { append(extent, isReduced: true, step: step) }
 
   /// The extent of the innermost of `count` axes if it has this kind and lies without gaps over `inner` elements;
   /// then it is taken off.
   private mutating func takeInnermost(_ count: inout Int, isReduced: Bool, over inner: Int) -> Int {
     guard count > 0 else { return 1 }
     let axis = axes[count - 1]
-    guard axis.isReduced == isReduced && axis.xStride == inner && axis.yStride == inner else { return 1 }
+    guard axis.isReduced == isReduced && axis.step == Steps(inner) else { return 1 }
     count -= 1
     return axis.extent
   }
@@ -69,7 +83,7 @@ struct View: ~Copyable {
     let isGiven = job.statistic == Int32(NK_GIVEN)
     let isColumns = run < 64 && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
-      kept.append(Axis(extent: lanes, isReduced: false, xStride: run, yStride: run))
+      kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
       lanes = 1
     }
     job.kept = kept
@@ -83,7 +97,9 @@ struct View: ~Copyable {
 extension nk_axes {
   /// Appends an axis on the inner side.
   fileprivate mutating func append(_ axis: View.Axis) {
-    let entry = nk_axis(extent: Int64(axis.extent), x_stride: Int64(axis.xStride), y_stride: Int64(axis.yStride))
+    let entry = nk_axis(
+      extent: Int64(axis.extent), x_stride: Int64(axis.step.x), y_stride: Int64(axis.step.y),
+      dx_stride: Int64(axis.step.dx))
     switch count {
     case 0: self.axis.0 = entry
     case 1: self.axis.1 = entry

@@ -47,25 +47,26 @@ public func normkit_scale_shift(
     var request = Request(types, runs, x: x, y: y)
     request.parameters(scale, shift, channels, segment: inner)
     request.job.statistic = Int32(NK_GIVEN)
+    request.job.source = Int32(NK_FROM_VARIANCE)
     var view = slicesView(outer, channels, inner)
     try request.run(&view, sets: channels)
   }
 }
 
 /// All of a contiguous tensor as one run.
-private func contiguousRuns(_ outer: Int, _ slices: Int, _ inner: Int) throws(Refusal) -> Runs {
+func contiguousRuns(_ outer: Int, _ slices: Int, _ inner: Int) throws(Refusal) -> Runs {
   // Also where another extent is 0: there may be norms to write.
   _ = try product(slices, 1)
   _ = try product(outer, slices)
   let length = try product(slices, inner)
-  return try Runs(length: try product(outer, length), count: 1, xStride: 0, yStride: 0)
+  return try Runs(length: try product(outer, length), count: 1, RowStrides())
 }
 
 /// One set per slice.
-private func slicesView(_ outer: Int, _ slices: Int, _ inner: Int) -> View {
+func slicesView(_ outer: Int, _ slices: Int, _ inner: Int) -> View {
   var view = View()
-  view.reduce(outer, xStride: slices &* inner, yStride: slices &* inner)
-  view.keep(slices, xStride: inner, yStride: inner)
-  view.reduce(inner, xStride: 1, yStride: 1)
+  view.reduce(outer, step: Steps(slices &* inner))
+  view.keep(slices, step: Steps(inner))
+  view.reduce(inner, step: Steps(1))
   return view
 }

@@ -134,4 +134,5 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
 }
 
 void *nk_allocate(int64_t bytes) { return malloc((size_t)bytes); }
+void *nk_allocate_zeros(int64_t bytes) { return calloc(1, (size_t)bytes); }
 void nk_free(void *memory) { free(memory); }

@@ -14,9 +14,9 @@
 
 enum { NK_MAX_AXES = 4 };
 
-/* An axis: how many steps, and how far one step goes in x and in y, in elements. */
+/* An axis: how many steps, and how far one step goes in x, in y (backward: dy) and in dx, in elements. */
 typedef struct {
-    int64_t extent, x_stride, y_stride;
+    int64_t extent, x_stride, y_stride, dx_stride;
 } nk_axis;
 
 /* Nested axes, outermost first; extent is the product of all. None: extent 1. */
@@ -33,7 +33,16 @@ enum {
     NK_SQUARE_SUM = 3,      /* sum of x * x, and its root */
     NK_ABSOLUTE_SUM = 4,    /* sum of |x| */
     NK_MAXIMUM = 5,         /* largest |x| */
-    NK_GIVEN = 6            /* nothing: mean and variance are inputs (NULL: 0 and 1, without epsilon) */
+    NK_GIVEN = 6            /* nothing: mean and factor are constants, which come from elsewhere */
+};
+
+/* Where what standardizes S comes from. */
+enum {
+    NK_FORMED = 0,          /* x */
+    NK_FROM_VARIANCE = 1,   /* given_mean (NULL: 0) and given_spread, a variance (NULL: the factor is 1) */
+    NK_FROM_FACTOR = 2,     /* given_mean (NULL: 0) and given_spread, a factor */
+    NK_FROM_NORM = 3,       /* given_spread, a norm */
+    NK_FROM_MOMENTS = 4     /* given_moments */
 };
 
 /* How a variance, mean square or norm q becomes the factor that x is multiplied by. Where the divisor is 0, the
@@ -58,15 +67,63 @@ enum {
 };
 
 /* What standardizes one S: z = (x - mean - residue) * factor. mean is a value of the type of computation, residue
- * what is missing from it. */
+ * what is missing from it; quantity is the norm or deviation that the factor was made of. */
 typedef struct {
-    double mean, residue, factor;
+    double mean, residue, factor, quantity;
 } nk_standard;
 
 /* Sums over a piece of S, of shifted elements d = x - shift. */
 typedef struct {
     double first, second;   /* of d and of d * d; or of |x|; or the largest |x| */
 } nk_sums;
+
+/* Count, mean and sum of squared deviations: normkit_channel_moments. */
+typedef struct {
+    double count, mean, m2;
+} nk_moments;
+
+/* Merges `other` into `moments`, by Chan's formula. */
+static inline void nk_merge(nk_moments *moments, nk_moments other) {
+#pragma clang fp contract(off)
+    if (other.count == 0) return;
+    if (moments->count == 0) {
+        *moments = other;
+        return;
+    }
+    const double total = moments->count + other.count, delta = other.mean - moments->mean;
+    moments->mean += delta * (other.count / total);
+    moments->m2 += other.m2 + delta * delta * (moments->count * (other.count / total));
+    moments->count = total;
+}
+
+/* Backward, sums over a piece of S: of h = dy * gamma, of h * z, and of what the statistic needs beside them (z where
+ * a mean is subtracted, the number of largest elements for the norm MAX). Where all of S has one gamma, h is dy. */
+typedef struct {
+    double h, hz, beside;
+} nk_gradient_sums;
+
+/* The gradient of one S: dx = factor * (h - mean - slope * direction), where the direction is z, or, for the norms L1
+ * and MAX, the sign of x. */
+typedef struct {
+    double mean, slope;
+} nk_gradient;
+
+/* Where the gradient of S comes from. */
+enum {
+    NK_FORWARD = 0,             /* there is none */
+    NK_GRADIENT_FORMED = 1,     /* sums over S */
+    NK_GRADIENT_OF_SUMS = 2,    /* given_sums, of dy and of dy * z, and the counts of given_moments */
+    NK_GRADIENT_GIVEN = 3       /* given_offset and given_slope, times offset_scale and slope_scale (NULL: 1) */
+};
+
+/* How parameters lie over S, which decides where their gradients are formed. */
+enum {
+    NK_ONE_PER_SET = 1,         /* runs: all of S has one */
+    NK_SEGMENTS = 2,            /* runs: a stretch of neighbouring elements has one */
+    NK_ELEMENTS = 3,            /* runs: neighbours have different ones */
+    NK_LANES = 4,               /* columns: one per lane */
+    NK_ROWS = 5                 /* columns: one per row of lanes */
+};
 
 /* How elements are stored; the values of NORMKIT_F32 and its siblings. */
 enum {
@@ -83,13 +140,15 @@ typedef struct {
     int64_t lanes, run;
     double count, inverse_count;                /* elements of one S, and 1 / count */
 
-    int32_t statistic, rule, spread_kind, family;
+    int32_t statistic, source, rule, spread_kind, family;
     double epsilon;
     int64_t correction;
 
     const void *x;
     void *y;                                    /* NULL: statistics only */
     void *mean, *spread;                        /* statistics outputs, optional */
+    nk_moments *moments;                        /* output: merged with those of statistic s, optional */
+    nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */
 
     /* gamma and beta: element i of the contiguous tensor has parameter (i / segment) % parameters. A single
      * parameter has an endless segment. */
@@ -97,7 +156,8 @@ typedef struct {
     int64_t segment, parameters;
     int32_t one_plus_gamma;
 
-    const void *given_mean, *given_variance;    /* of statistic s: entry s */
+    const void *given_mean, *given_spread;      /* of statistic s: entry s */
+    const nk_moments *given_moments;
     void *running_mean, *running_variance;      /* of statistic s: entry s */
     double momentum;
     int64_t running_correction;
@@ -114,21 +174,60 @@ typedef struct {
      * entries (columns), and [kept * lanes] results. */
     nk_sums *sums;
     nk_standard *standards;
+
+    /* Backward. */
+    int32_t gradient, parameter_form;
+    const void *dy;
+    void *dx;                                   /* NULL: not wanted */
+    const nk_sums *given_sums;
+    const void *given_offset, *given_slope;     /* of statistic s: entry s */
+    double offset_scale, slope_scale;
+    double dy_scale;                            /* dy is multiplied by it: 1, or 0 where there is no dy */
+    void *gammas;                               /* gamma in the type of computation, ones if it is NULL; see below */
+
+    /* Sums for the gradients of gamma and beta. Units are cut into strips that each have their own sums, `room` Doubles
+     * for each of NK_PARAMETER_SUMS arrays, so that what is added to what does not depend on threads. NULL: not
+     * wanted. sums_stride: Doubles from those of one strip to those of the next; 0 where strips take turns. */
+    double *parameter_sums;
+    int64_t strips, strip_units, room, sums_stride;
+
+    /* Only where a unit is shared by several threads, as above. */
+    nk_gradient_sums *gradient_sums;
+    nk_gradient *gradients;
 } nk_job;
 
+/* The arrays of parameter_sums. */
+enum {
+    NK_DGAMMA = 0,      /* these two are neighbours, and stand first */
+    NK_DBETA = 1,
+    NK_CURRENT = 2,     /* segments: sums of dy over the set at hand */
+    NK_RECENT = 2,      /* elements: sums of dy * z and of dy over the last rows, in the type of computation */
+    NK_PARAMETER_SUMS = 4
+};
+
+/* Parameters that a vector may reach over the end of `gammas` and of the arrays above. */
+enum { NK_MARGIN = 16 };
+
 /* A job runs as a whole, unit by unit, or in three phases with a barrier between them: sums of pieces
- * (units * pieces tasks), results (units tasks), scale and shift of pieces (units * pieces tasks). */
+ * (units * pieces tasks), results (units tasks), scale and shift of pieces (units * pieces tasks). Backward does too:
+ * as a whole, strip by strip, or in phases, of which the first two give what standardizes S, as in the forward
+ * direction. NK_PREPARE, one task, fills `gammas`. */
 enum {
     NK_WHOLE = 0,
     NK_SUMS = 1,
     NK_FINISH = 2,
-    NK_APPLY = 3
+    NK_APPLY = 3,
+    NK_PREPARE = 4,
+    NK_GRADIENT_WHOLE = 5,
+    NK_GRADIENT_SUMS = 6,
+    NK_GRADIENT_FINISH = 7,
+    NK_GRADIENT_APPLY = 8
 };
 
 /* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */
 enum {
     NK_BLOCK_LANES = 256,
-    NK_SCRATCH_BYTES = NK_BLOCK_LANES * 128
+    NK_SCRATCH_BYTES = NK_BLOCK_LANES * 144
 };
 
 /* Tasks begin … end - 1 of one phase, on one instruction set. scratch: NK_SCRATCH_BYTES, aligned to 64. */

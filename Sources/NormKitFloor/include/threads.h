@@ -15,8 +15,9 @@ void nk_set_thread_count(int32_t count);
  * started, the caller does it all. */
 void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t count, int64_t grain, int32_t threads);
 
-/* Memory that threads share for one call: malloc and free. */
+/* Memory for one call: malloc, calloc and free. */
 void *nk_allocate(int64_t bytes);
+void *nk_allocate_zeros(int64_t bytes);
 void nk_free(void *memory);
 
 #endif

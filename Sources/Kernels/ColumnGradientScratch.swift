@@ -1,0 +1,55 @@
+// Working memory for the gradients of one block of columns: an entry per lane, eight bytes each. What standardizes the
+// block's sets stays where the forward direction has it.
+
+import NormKitFloor
+
+struct ColumnGradientScratch {
+  let forward: ColumnScratch
+
+  @inline(__always) init(_ forward: ColumnScratch) { self.forward = forward }
+
+  @inline(__always)
+  private func array<T>(_ index: Int, _: T.Type) -> UnsafeMutablePointer<T> {
+    (forward.base + index &* (Int(NK_BLOCK_LANES) &* 8)).assumingMemoryBound(to: T.self)
+  }
+
+  struct Sums {
+    let h, hz, beside: UnsafeMutablePointer<Double>
+
+    @inline(__always)
+    func clear(width: Int) {
+      zero(h, width)
+      zero(hz, width)
+      zero(beside, width)
+    }
+
+    @inline(__always)
+    func add(_ other: Sums, width: Int) {
+      for j in 0..<width {
+        h[j] += other.h[j]
+        hz[j] += other.hz[j]
+        beside[j] += other.beside[j]
+      }
+    }
+  }
+
+  /// Sums of the pieces so far, and of the piece at hand.
+  @inline(__always) var sums: Sums {
+    Sums(h: array(0, Double.self), hz: array(1, Double.self), beside: array(2, Double.self))
+  }
+  @inline(__always) var pieceSums: Sums {
+    Sums(h: array(3, Double.self), hz: array(4, Double.self), beside: array(5, Double.self))
+  }
+
+  /// The gradient of each set, once the sums of pieces are not needed any more.
+  @inline(__always) var gradients: UnsafeMutablePointer<nk_gradient> { array(3, nk_gradient.self) }
+
+  /// What standardizes each lane, and its gradient, in the type of computation.
+  @inline(__always) func mean<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(6, A.self) }
+  @inline(__always) func factor<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(7, A.self) }
+  @inline(__always) func offset<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(8, A.self) }
+  @inline(__always) func quantity<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(9, A.self) }
+  @inline(__always) func gamma<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(10, A.self) }
+  @inline(__always) func gradientMean<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(11, A.self) }
+  @inline(__always) func slope<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(12, A.self) }
+}

@@ -1,0 +1,167 @@
+// Backward for jobs whose sets are columns: a block of neighbouring lanes at a time.
+
+import NormKitFloor
+
+/// One block of columns.
+private struct Block {
+  let unit, outer, lane, width, firstSet: Int
+}
+
+extension nk_job {
+  @inline(__always)
+  func columnGradients<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
+  ) {
+    let scratch = ColumnGradientScratch(ColumnScratch(base: memory))
+    var task = begin
+    while task < end {
+      if phase == NK_GRADIENT_WHOLE {
+        let sums = ParameterSums<E.Natural>(self, strip: task)
+        let last = min((task &+ 1) &* Int(strip_units), Int(units))
+        var unit = task &* Int(strip_units)
+        while unit < last {
+          wholeBlock(E.self, R.self, unit, scratch, sums)
+          unit &+= 1
+        }
+      } else {
+        partOfBlock(E.self, R.Change.self, phase, task, scratch)
+      }
+      task &+= 1
+    }
+  }
+
+  @inline(__always)
+  private func block(_ unit: Int) -> Block {
+    let outer = unit / Int(blocks), lane = (unit &- outer &* Int(blocks)) &* Int(block)
+    let width = min(Int(block), Int(lanes) &* Int(run) &- lane)
+    return Block(
+      unit: unit, outer: outer, lane: lane, width: width, firstSet: outer &* Int(lanes) &+ lane / Int(run))
+  }
+
+  @inline(__always)
+  private func start<E: Element>(_: E.Type, _ block: Block) -> GradientStart {
+    let offset = keptOffset(block.outer)
+    return GradientStart(
+      x: x + (offset.x &+ block.lane) &* E.size, dy: dy + (offset.y &+ block.lane) &* E.size,
+      dx: dx.map { $0 + (offset.dx &+ block.lane) &* E.size })
+  }
+
+  @inline(never)
+  private func wholeBlock<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ unit: Int, _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
+  ) {
+    let block = block(unit), start = start(E.self, block)
+    standardsOfColumns(E.self, R.self, start.x, block.firstSet, block.width, scratch.forward, nil)
+    spreadStandards(E.Natural.self, block, scratch)
+    scratch.sums.clear(width: block.width)
+    if needsGradientSums {
+      for piece in 0..<Int(pieces) {
+        columnGradientSums(
+          E.self, R.Change.self, start.x, start.dy, block.outer, block.width, piece, scratch)
+        scratch.sums.add(scratch.pieceSums, width: block.width)
+      }
+    }
+    finishGradients(block, scratch, sums)
+    spreadStandards(E.Natural.self, block, scratch)
+    spreadGradients(E.Natural.self, block, scratch)
+    if dx != nil || sums != nil && Int(parameter_form) == NK_ROWS {
+      applyColumnGradients(
+        E.self, R.Change.self, start, block.outer, block.width, 0, Int(reduced.extent), scratch, sums)
+    }
+  }
+
+  /// One task of the phases in which several threads share a block.
+  @inline(never)
+  private func partOfBlock<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ phase: Int, _ task: Int, _ scratch: ColumnGradientScratch
+  ) {
+    let isUnit = phase == NK_GRADIENT_FINISH
+    let unit = isUnit ? task : task / Int(pieces), piece = task &- unit &* Int(pieces)
+    let block = block(unit), start = start(E.self, block), sets = block.width / Int(run)
+    copy(standards + block.firstSet, to: scratch.forward.standards, count: sets)
+    switch phase {
+    case NK_GRADIENT_SUMS:
+      spreadStandards(E.Natural.self, block, scratch)
+      columnGradientSums(E.self, D.self, start.x, start.dy, block.outer, block.width, piece, scratch)
+      let output = gradient_sums + task &* Int(self.block), sums = scratch.pieceSums
+      for j in 0..<block.width {
+        output[j] = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
+      }
+    case NK_GRADIENT_FINISH:
+      let sums = scratch.sums
+      sums.clear(width: block.width)
+      if needsGradientSums {
+        for piece in 0..<Int(pieces) {
+          let summed = gradient_sums + (unit &* Int(pieces) &+ piece) &* Int(self.block)
+          for j in 0..<block.width {
+            sums.h[j] += summed[j].h
+            sums.hz[j] += summed[j].hz
+            sums.beside[j] += summed[j].beside
+          }
+        }
+      }
+      finishGradients(block, scratch, ParameterSums<E.Natural>(self, strip: 0))
+      copy(scratch.forward.standards, to: standards + block.firstSet, count: sets)
+      copy(scratch.gradients, to: gradients + block.firstSet, count: sets)
+    default:
+      copy(gradients + block.firstSet, to: scratch.gradients, count: sets)
+      spreadStandards(E.Natural.self, block, scratch)
+      spreadGradients(E.Natural.self, block, scratch)
+      let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
+      applyColumnGradients(E.self, D.self, start, block.outer, block.width, row, end, scratch, nil)
+    }
+  }
+
+  /// Spreads what standardizes each set of the block over its lanes.
+  @inline(never)
+  private func spreadStandards<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
+    let run = Int(run)
+    for j in 0..<block.width {
+      let standard = scratch.forward.standards[j / run]
+      scratch.mean(N.self)[j] = N.narrow(standard.mean)
+      scratch.factor(N.self)[j] = N.narrow(standard.factor)
+      scratch.offset(N.self)[j] = N.narrow(-standard.residue * standard.factor)
+      scratch.quantity(N.self)[j] = N.narrow(standard.quantity)
+    }
+  }
+  /// The gradients of the block's sets from the sums of their lanes, and those of the parameters that lanes have.
+  @inline(never)
+  private func finishGradients<N: Arithmetic>(
+    _ block: Block, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
+  ) {
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, sums = scratch.sums
+    for m in 0..<block.width / run {
+      let lanes = m &* run..<(m &+ 1) &* run
+      var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+      for j in lanes {
+        let lane = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
+        total.add(lane, weight: isByLane ? weight(laneParameter(block, j), as: N.self) : 1)
+      }
+      let error = correct(&total, &scratch.forward.standards[m])
+      if isByLane, let parameterSums {
+        for j in lanes {
+          let parameter = laneParameter(block, j)
+          parameterSums.dgamma[parameter] += sums.hz[j] - error * sums.h[j]
+          parameterSums.dbeta[parameter] += sums.h[j]
+        }
+      }
+      scratch.gradients[m] = gradient(block.firstSet &+ m, total, &scratch.forward.standards[m], as: N.self)
+    }
+  }
+
+  /// Index of the parameter of a block's lane.
+  @inline(__always)
+  private func laneParameter(_ block: Block, _ j: Int) -> Int { (block.lane &+ j) / Int(segment) % Int(parameters) }
+
+  /// Spreads the gradient of each set of the block, and gamma, over its lanes.
+  @inline(never)
+  private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES
+    for j in 0..<block.width {
+      let gradient = scratch.gradients[j / run]
+      scratch.gradientMean(N.self)[j] = N.narrow(gradient.mean)
+      scratch.slope(N.self)[j] = N.narrow(-gradient.slope)
+      scratch.gamma(N.self)[j] = N.narrow(isByLane ? weight(laneParameter(block, j), as: N.self) : 1)
+    }
+  }
+}

@@ -1,0 +1,165 @@
+// Backward, the gradient of runs of neighbouring elements.
+
+import NormKitFloor
+
+/// Rows whose contributions to the gradients of parameters are added in the type of computation before they are joined
+/// in Double.
+let recentRows = 32
+
+/// dx = (dy * gamma - mean - slope * direction) * factor, of one set, in every lane.
+private struct GradientLanes<A: Arithmetic> {
+  let row: RowLanes<A>
+  let mean, slope: SIMD16<A>
+
+  @inline(__always)
+  init(_ standard: nk_standard, _ gradient: nk_gradient) {
+    row = RowLanes<A>(standard)
+    mean = A.splat(A.narrow(gradient.mean))
+    slope = A.splat(A.narrow(-gradient.slope))
+  }
+
+  @inline(__always)
+  func apply(_ h: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
+    A.fma(direction, slope, h - mean) * row.factor
+  }
+}
+
+/// The same gamma for all `count` elements.
+@inline(never)
+private func applyUniform<E: Element, D: Derivative>(
+  _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ dx: UnsafeMutableRawPointer, _ count: Int,
+  _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double
+) {
+  typealias N = E.Natural
+  let lanes = GradientLanes<N>(standard, gradient)
+  let gammas = N.splat(N.narrow(gamma)), quantity = N.splat(N.narrow(standard.quantity))
+  var i = 0
+  while i &+ 16 <= count {
+    let value = E.load(x, i, as: N.self)
+    let direction = D.direction(lanes.row.apply(value), value, quantity)
+    E.store(dx, i, lanes.apply(E.load(dy, i, as: N.self) * gammas, direction))
+    i &+= 16
+  }
+  if i < count {
+    let rest = count &- i
+    let value = E.load(x, i, count: rest, as: N.self)
+    let direction = D.direction(lanes.row.apply(value), value, quantity)
+    E.store(dx, i, count: rest, lanes.apply(E.load(dy, i, count: rest, as: N.self) * gammas, direction))
+  }
+}
+
+/// A row of elements that have a gamma each, and the sums for the gradients of those.
+private struct GradientRow<E: Element> {
+  typealias N = E.Natural
+  let x, dy: UnsafeRawPointer
+  let dx: UnsafeMutableRawPointer?
+  let lanes: GradientLanes<N>
+
+  /// Elements i to i + 15: writes dx, and gives dy and dy * z.
+  @inline(__always)
+  func apply(_ i: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
+    let z = lanes.row.apply(E.load(x, i, as: N.self)), dy = E.load(dy, i, as: N.self)
+    if let dx { E.store(dx, i, lanes.apply(dy * N.load(gammas, i), z)) }
+    return (dy, z)
+  }
+
+  @inline(__always)
+  func apply(_ i: Int, count: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
+    let z = lanes.row.apply(E.load(x, i, count: count, as: N.self)), dy = E.load(dy, i, count: count, as: N.self)
+    if let dx { E.store(dx, i, count: count, lanes.apply(dy * N.load(gammas, i), z)) }
+    return (N.fill(dy, count, N.splat(0)), N.fill(z, count, N.splat(0)))
+  }
+}
+
+extension ParameterSums {
+  /// Adds to the recent sums of sixteen parameters.
+  @inline(__always)
+  fileprivate func add(_ i: Int, dgamma: SIMD16<N>, dbeta: SIMD16<N>) {
+    let gammas = UnsafeMutableRawPointer(recentGamma), betas = UnsafeMutableRawPointer(recentBeta)
+    N.store(gammas, i, N.load(gammas, i) + dgamma)
+    N.store(betas, i, N.load(betas, i) + dbeta)
+  }
+}
+
+extension nk_job {
+  /// The gradient of one piece of set `s`, which starts at `x`, `dy` and `dx`.
+  @inline(never)
+  func applyGradient<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ s: Int, _ piece: Int, _ start: GradientStart, _ standard: nk_standard,
+    _ gradient: nk_gradient, _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    forRuns(of: piece) { f, first, count in
+      let offset = reducedOffset(f)
+      let x = start.x + (offset.x &+ first) &* E.size, dy = start.dy + (offset.y &+ first) &* E.size
+      let dx = start.dx.map { $0 + (offset.dx &+ first) &* E.size }
+      forSpans(from: element(s, f) &+ first, count) { done, length, index in
+        if Int(parameter_form) == NK_ELEMENTS {
+          let row = GradientRow<E>(
+            x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size },
+            lanes: GradientLanes(standard, gradient))
+          applyElements(row, from: 0, length, index, sums)
+        } else if let dx {
+          applyUniform(
+            E.self, D.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard, gradient,
+            gamma: weight(index, as: N.self))
+        }
+      }
+      if Int(parameter_form) == NK_ELEMENTS && f % recentRows == recentRows &- 1 {
+        sums?.join(element(s, f) % Int(parameters), Int(run))
+      }
+    }
+  }
+
+  /// Elements `begin ..< count` of a row whose first element has parameter `parameter`.
+  @inline(never)
+  private func applyElements<E: Element>(
+    _ row: GradientRow<E>, from begin: Int, _ count: Int, _ parameter: Int, _ sums: ParameterSums<E.Natural>?
+  ) {
+    let gammas = UnsafeRawPointer(self.gammas + parameter &* MemoryLayout<E.Natural>.stride)
+    var i = begin
+    while i &+ 16 <= count {
+      let (dy, z) = row.apply(i, gammas)
+      sums?.add(parameter &+ i, dgamma: dy * z, dbeta: dy)
+      i &+= 16
+    }
+    if i < count {
+      let (dy, z) = row.apply(i, count: count &- i, gammas)
+      sums?.add(parameter &+ i, dgamma: dy * z, dbeta: dy)
+    }
+  }
+
+  /// The gradients of four rows, the first of which is set `s`: they share gamma, and what is added to the sums.
+  @inline(never)
+  func applyFourGradients<E: Element>(
+    _: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>, _ gradients: UnsafePointer<nk_gradient>,
+    _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    let row0 = row(E.self, s, standards[0], gradients[0]), row1 = row(E.self, s &+ 1, standards[1], gradients[1])
+    let row2 = row(E.self, s &+ 2, standards[2], gradients[2]), row3 = row(E.self, s &+ 3, standards[3], gradients[3])
+    let count = Int(run), gammas = UnsafeRawPointer(self.gammas!)
+    var i = 0
+    while i &+ 16 <= count {
+      let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
+      let (dy2, z2) = row2.apply(i, gammas), (dy3, z3) = row3.apply(i, gammas)
+      sums?.add(
+        i, dgamma: N.fma(dy1, z1, dy0 * z0) + N.fma(dy3, z3, dy2 * z2), dbeta: (dy0 + dy1) + (dy2 + dy3))
+      i &+= 16
+    }
+    if i < count {
+      applyElements(row0, from: i, count, 0, sums)
+      applyElements(row1, from: i, count, 0, sums)
+      applyElements(row2, from: i, count, 0, sums)
+      applyElements(row3, from: i, count, 0, sums)
+    }
+  }
+
+  @inline(__always)
+  private func row<E: Element>(
+    _: E.Type, _ s: Int, _ standard: nk_standard, _ gradient: nk_gradient
+  ) -> GradientRow<E> {
+    let start = gradientStart(E.self, s)
+    return GradientRow<E>(x: start.x, dy: start.dy, dx: start.dx, lanes: GradientLanes(standard, gradient))
+  }
+}

@@ -1,0 +1,163 @@
+// Backward for jobs whose sets are runs of neighbouring elements.
+
+import NormKitFloor
+
+/// Sets that are taken together, and their bytes, of x and dy, at most.
+private let mostSets = 4
+private let mostBytes = 256 * 1024
+
+/// Where the elements of a set begin.
+struct GradientStart {
+  let x, dy: UnsafeRawPointer
+  let dx: UnsafeMutableRawPointer?
+}
+
+/// Working memory for the sets at hand.
+private struct GradientScratch {
+  let standards: UnsafeMutablePointer<nk_standard>
+  let gradients: UnsafeMutablePointer<nk_gradient>
+
+  /// Behind the memory that standards are formed in.
+  @inline(__always)
+  init(_ base: UnsafeMutableRawPointer) {
+    standards = (base + 1024).assumingMemoryBound(to: nk_standard.self)
+    gradients = (base + 1536).assumingMemoryBound(to: nk_gradient.self)
+  }
+}
+
+extension nk_job {
+  @inline(__always)
+  func runGradients<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
+  ) {
+    var task = begin
+    while task < end {
+      if phase == NK_GRADIENT_WHOLE {
+        runStrip(E.self, R.self, task, memory)
+      } else {
+        partOfGradient(E.self, R.Change.self, phase, task)
+      }
+      task &+= 1
+    }
+  }
+
+  @inline(__always)
+  func gradientStart<E: Element>(_: E.Type, _ s: Int) -> GradientStart {
+    let outer = lanes == 1 ? s : s / Int(lanes)
+    let offset = keptOffset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
+    return GradientStart(
+      x: x + (offset.x &+ inner) &* E.size, dy: dy + (offset.y &+ inner) &* E.size,
+      dx: dx.map { $0 + (offset.dx &+ inner) &* E.size })
+  }
+
+  /// All sets of a strip, in order.
+  @inline(__always)
+  private func runStrip<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ strip: Int, _ memory: UnsafeMutableRawPointer
+  ) {
+    let sums = ParameterSums<E.Natural>(self, strip: strip)
+    let together = setSize &* E.size &* 2 &* mostSets <= mostBytes ? mostSets : 1
+    let end = min((strip &+ 1) &* Int(strip_units), Int(units))
+    var s = strip &* Int(strip_units), recent = 0
+    while s < end {
+      let count = min(together, end &- s)
+      wholeGradients(E.self, R.self, s, count, memory, sums)
+      s &+= count
+      recent &+= count &* Int(reduced.extent)
+      if Int(parameter_form) == NK_ELEMENTS && recent >= recentRows {
+        sums?.join(0, Int(parameters))
+        recent = 0
+      }
+    }
+    if Int(parameter_form) == NK_ELEMENTS { sums?.join(0, Int(parameters)) }
+  }
+
+  @inline(never)
+  private func wholeGradients<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer,
+    _ sums: ParameterSums<E.Natural>?
+  ) {
+    let scratch = GradientScratch(memory)
+    standardizeSets(E.self, R.self, first, count, memory, scratch.standards)
+    for k in 0..<count {
+      let s = first &+ k, start = gradientStart(E.self, s)
+      var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+      if needsGradientSums {
+        for piece in 0..<Int(pieces) {
+          total.add(
+            pieceGradientSums(E.self, R.Change.self, s, piece, start.x, start.dy, scratch.standards[k], sums))
+        }
+      }
+      scratch.gradients[k] = finishGradient(s, total, &scratch.standards[k], sums)
+    }
+    guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
+    if count == mostSets && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
+      applyFourGradients(E.self, first, scratch.standards, scratch.gradients, sums)
+      return
+    }
+    for k in 0..<count {
+      let start = gradientStart(E.self, first &+ k)
+      for piece in 0..<Int(pieces) {
+        applyGradient(
+          E.self, R.Change.self, first &+ k, piece, start, scratch.standards[k], scratch.gradients[k], sums)
+      }
+    }
+  }
+
+  /// Whether sets are rows with a gamma for each element, the same for all rows.
+  @inline(__always)
+  private var hasGammasOfRows: Bool { parameters == run && pieces == 1 && reduced.extent == 1 }
+
+  /// The gradient of set `s` from its sums; adds to the gradients of its parameters, unless they have a part in the
+  /// sums of elements.
+  @inline(__always)
+  private func finishGradient<N: Arithmetic>(
+    _ s: Int, _ total: nk_gradient_sums, _ standard: inout nk_standard, _ sums: ParameterSums<N>?
+  ) -> nk_gradient {
+    var total = total
+    let error = correct(&total, &standard)
+    let first = element(s, 0) / Int(segment) % Int(parameters)
+    switch Int(parameter_form) {
+    case NK_ONE_PER_SET:
+      if let sums {
+        sums.dgamma[first] += total.hz
+        sums.dbeta[first] += total.h
+      }
+      let weight = weight(first, as: N.self)
+      total.h *= weight
+      total.hz *= weight
+    case NK_SEGMENTS:
+      guard let sums else { break }
+      let last = first &+ (Int(run) &- 1) / Int(segment)
+      for i in first...last {
+        sums.dgamma[i] -= error * sums.current[i]
+        sums.dbeta[i] += sums.current[i]
+        sums.current[i] = 0
+      }
+    default: break
+    }
+    return gradient(s, total, &standard, as: N.self)
+  }
+
+  /// One task of the phases in which several threads share a set. They have no sums of parameters but those of sets
+  /// that have parameters of their own.
+  @inline(never)
+  private func partOfGradient<E: Element, D: Derivative>(_: E.Type, _: D.Type, _ phase: Int, _ task: Int) {
+    let isSet = phase == NK_GRADIENT_FINISH
+    let s = isSet ? task : task / Int(pieces), piece = task &- s &* Int(pieces)
+    let start = gradientStart(E.self, s)
+    switch phase {
+    case NK_GRADIENT_SUMS:
+      gradient_sums[task] = pieceGradientSums(
+        E.self, D.self, s, piece, start.x, start.dy, standards[s], nil)
+    case NK_GRADIENT_FINISH:
+      var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+      if needsGradientSums {
+        for piece in 0..<Int(pieces) { total.add(gradient_sums[s &* Int(pieces) &+ piece]) }
+      }
+      gradients[s] = finishGradient(s, total, &standards[s], ParameterSums<E.Natural>(self, strip: 0))
+    default:
+      applyGradient(E.self, D.self, s, piece, start, standards[s], gradients[s], nil)
+    }
+  }
+}

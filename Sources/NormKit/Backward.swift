@@ -1,0 +1,180 @@
+// One backward call on its way from the arguments to the kernels.
+
+import CNormKit
+import NormKitFloor
+
+/// A strip of units with its own sums has this many elements at least; so many per parameter; and so many strips there
+/// are at most.
+private let stripElements = 65536
+private let elementsPerParameter = 8
+private let mostStrips = 32
+
+extension Request {
+  /// A backward call. What dx is made of: the forward function's input, and the gradient of its output.
+  @inline(__always)
+  init(_ types: Types, _ runs: Runs, x: UnsafeRawPointer?, dy: UnsafeRawPointer?, dx: UnsafeMutableRawPointer?) {
+    self.init(types, runs, x: x, y: nil)
+    job.gradient = Int32(NK_GRADIENT_FORMED)
+    job.dy = dy
+    job.dx = dx
+    job.dy_scale = 1
+  }
+
+  /// Where the gradients of gamma and beta go.
+  @inline(__always)
+  mutating func gradients(
+    _ dgamma: UnsafeMutableRawPointer?, _ dbeta: UnsafeMutableRawPointer?, _ accumulate: Int32
+  ) {
+    self.dgamma = dgamma
+    self.dbeta = dbeta
+    accumulates = accumulate == 1
+  }
+
+  /// What the forward function has saved: both or none.
+  @inline(__always)
+  mutating func saved(_ mean: UnsafeRawPointer?, _ rstd: UnsafeRawPointer?) throws(Refusal) {
+    try require((mean == nil) == (rstd == nil), NORMKIT_ERROR_SAVED_NULL)
+    saved(mean, rstd, NK_FROM_FACTOR)
+  }
+
+  @inline(__always)
+  mutating func saved(_ mean: UnsafeRawPointer?, _ spread: UnsafeRawPointer?, _ source: Int) {
+    guard spread != nil else { return }
+    job.given_mean = mean
+    job.given_spread = spread
+    job.source = Int32(source)
+  }
+
+  private var wantsParameters: Bool { dgamma != nil || dbeta != nil || channelSums != nil }
+
+  /// Checks the buffers and runs the job over `view`, which has `sets` sets.
+  mutating func runBackward(_ view: inout View, sets: Int) throws(Refusal) {
+    try requireDisjoint(sets: sets)
+    guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
+    guard job.dx != nil || wantsParameters else { return }
+    guard runs.elements > 0 else { return writeParameters(nil) }
+    let parameters = Int(job.parameters)
+    if job.gamma == nil && !wantsParameters {
+      job.parameters = 1
+      job.segment = .max
+    }
+    view.enter(&job)
+    job.cut(elementSize: 2 * types.dataSize)
+    job.chooseParameterForm()
+    cutIntoStrips()
+
+    let threads = job.threads(bytes: 2 * runs.elements &* types.dataSize)
+    let isShared = job.isWorthSharing(threads) && isShareable(sets)
+    if isShared { job.strips = 1 }
+    let buffers = !wantsParameters ? 0 : threads > 1 || job.strips == 1 ? Int(job.strips) : 2
+    let memory = GradientMemory(
+      gammas: job.gamma == nil && Int(job.parameter_form) != NK_ELEMENTS ? 0 : Int(job.parameters), room: Int(job.room),
+      sums: buffers)
+    defer { memory.free() }
+    guard memory.isComplete else { throw Refusal(NORMKIT_ERROR_MEMORY) }
+    if memory.gammas != nil {
+      job.gammas = memory.gammas
+      nk_call(kernel, &job, Int32(NK_PREPARE), 0, 1)
+    }
+    job.parameter_sums = memory.sums
+    let stride = Int(job.room) * NK_PARAMETER_SUMS
+    if isShared && job.shareGradients(threads, with: kernel) {
+    } else if threads > 1 && job.strips > 1 {
+      job.sums_stride = Int64(stride)
+      job.parallel(NK_GRADIENT_WHOLE, job.strips, threads, with: kernel)
+      if let sums = memory.sums {
+        for strip in 1..<Int(job.strips) { addSums(sums + strip * stride, to: sums) }
+      }
+    } else if let sums = memory.sums, job.strips > 1 {
+      job.parameter_sums = sums + stride
+      for strip in 0..<job.strips {
+        UnsafeMutableRawPointer(sums + stride).initializeMemory(as: UInt8.self, repeating: 0, count: stride * 8)
+        nk_call(kernel, &job, Int32(NK_GRADIENT_WHOLE), strip, strip + 1)
+        addSums(sums + stride, to: sums)
+      }
+    } else {
+      nk_call(kernel, &job, Int32(NK_GRADIENT_WHOLE), 0, job.strips)
+    }
+    job.parameters = Int64(parameters)
+    writeParameters(memory.sums)
+  }
+
+  /// Units are cut into strips, which form sums for parameters on their own and in the same way however many threads
+  /// there are. Without such sums every unit is one.
+  private mutating func cutIntoStrips() {
+    let parameters = Int(job.parameters)
+    job.room = Int64(parameters + Int(NK_MARGIN))
+    let least = max(stripElements, elementsPerParameter * parameters)
+    let wanted = wantsParameters ? max(1, min(mostStrips, runs.elements / least)) : Int(job.units)
+    job.strip_units = (job.units - 1) / Int64(wanted) + 1
+    job.strips = (job.units - 1) / job.strip_units + 1
+  }
+
+  /// Whether several threads may share a unit: not where they would add to the gradient of the same parameter.
+  private func isShareable(_ sets: Int) -> Bool {
+    if !wantsParameters { return true }
+    switch Int(job.parameter_form) {
+    case NK_ONE_PER_SET: return Int(job.parameters) == sets
+    case NK_LANES: return job.kept.extent == 1 && job.parameters * job.segment == job.lanes * job.run
+    default: return false
+    }
+  }
+
+  /// Adds the sums of one strip to those of the strips before it.
+  private func addSums(_ strip: UnsafePointer<Double>, to total: UnsafeMutablePointer<Double>) {
+    for i in 0..<(Int(NK_DBETA) + 1) * Int(job.room) { total[i] += strip[i] }
+  }
+
+  /// Writes the gradients of parameters from their sums, which are 0 if there are none.
+  private func writeParameters(_ sums: UnsafePointer<Double>?) {
+    let room = Int(job.room)
+    for i in 0..<Int(job.parameters) {
+      let gradient = nk_sums(
+        first: sums.map { $0[NK_DBETA * room + i] } ?? 0, second: sums.map { $0[NK_DGAMMA * room + i] } ?? 0)
+      write(gradient.second, to: dgamma, i)
+      write(gradient.first, to: dbeta, i)
+      channelSums?[i] = gradient
+    }
+  }
+
+  private func write(_ gradient: Double, to output: UnsafeMutableRawPointer?, _ index: Int) {
+    guard let output else { return }
+    types.put(accumulates ? types.get(output, index) + gradient : gradient, to: output, index)
+  }
+}
+
+extension nk_job {
+  /// How parameters lie over the sets.
+  fileprivate mutating func chooseParameterForm() {
+    let form: Int
+    if Int(family) == NK_COLUMNS {
+      form = parameters > 1 && segment == lanes &* run ? NK_ROWS : NK_LANES
+    } else if segment % run == 0 || segment == .max {
+      form = NK_ONE_PER_SET
+    } else {
+      form = segment == 1 ? NK_ELEMENTS : NK_SEGMENTS
+    }
+    parameter_form = Int32(form)
+  }
+}
+
+/// Memory of a backward call: gamma in the type of computation, and the sums for the gradients of parameters, zeroed.
+private struct GradientMemory {
+  let gammas: UnsafeMutableRawPointer?
+  let sums: UnsafeMutablePointer<Double>?
+  let isComplete: Bool
+
+  /// - gammas: how many; 0 for none. sums: for how many strips.
+  init(gammas count: Int, room: Int, sums strips: Int) {
+    let gammas = count == 0 ? nil : nk_allocate(Int64((count + Int(NK_MARGIN)) * 8))
+    let sums = strips == 0 ? nil : nk_allocate_zeros(Int64(strips * room * Int(NK_PARAMETER_SUMS) * 8))
+    self.gammas = gammas
+    self.sums = sums?.assumingMemoryBound(to: Double.self)
+    isComplete = (gammas != nil || count == 0) && (sums != nil || strips == 0)
+  }
+
+  func free() {
+    nk_free(gammas)
+    nk_free(sums)
+  }
+}

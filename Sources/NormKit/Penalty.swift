@@ -1,0 +1,48 @@
+// L1 and L2 penalties on weights.
+
+import CNormKit
+import NormKitFloor
+
+@_cdecl("normkit_weight_penalty") @implementation
+public func normkit_weight_penalty(
+  _ dtype: Int32, _ norm: Int32, _ size: Int64, _ w: UnsafeRawPointer!, _ strength: Double,
+  _ value: UnsafeMutablePointer<Double>!, _ dw: UnsafeMutableRawPointer!, _ accumulate: Int32
+) -> Int32 {
+  statusOf { () throws(Refusal) in
+    let types = try Types(dtype)
+    let statistic = try normStatistic(norm)
+    try require(statistic != Int32(NK_MAXIMUM), NORMKIT_ERROR_NORM)
+    try require(strength >= 0 && strength < .infinity, NORMKIT_ERROR_STRENGTH)
+    try requireFlag(accumulate, NORMKIT_ERROR_ACCUMULATE)
+    let size = try extent(size, NORMKIT_ERROR_SIZE)
+    let runs = try Runs(length: size, count: 1, RowStrides())
+    try require(w != nil || size == 0, NORMKIT_ERROR_W_NULL)
+    let weights = Span(w, length: size &* types.dataSize), gradient = Span(dw, length: size &* types.dataSize)
+    let output = Span(value, length: MemoryLayout<Double>.size)
+    try require(
+      !gradient.overlaps(weights) && !output.overlaps(weights) && !output.overlaps(gradient),
+      NORMKIT_ERROR_PENALTY_OVERLAP)
+    if let value {
+      var request = Request(types, runs, x: w, y: nil)
+      request.job.statistic = statistic
+      var sums = nk_sums(first: 0, second: 0)
+      var view = runs.rowsView()
+      try withUnsafeMutablePointer(to: &sums) { (sums) throws(Refusal) in
+        request.job.set_sums = sums
+        try request.run(&view, sets: 1)
+      }
+      value.pointee = strength * (statistic == Int32(NK_ABSOLUTE_SUM) ? sums.first : sums.second / 2)
+    }
+    if let dw {
+      let isAdded = accumulate == 1
+      var request = Request(types, runs, x: w, dy: isAdded ? UnsafeRawPointer(dw) : w, dx: dw)
+      request.job.statistic = statistic
+      request.job.source = Int32(NK_FROM_VARIANCE)
+      request.job.gradient = Int32(NK_GRADIENT_GIVEN)
+      request.job.dy_scale = isAdded ? 1 : 0
+      request.job.slope_scale = -strength
+      var view = runs.rowsView()
+      try request.runBackward(&view, sets: 1)
+    }
+  }
+}

@@ -50,7 +50,7 @@ let package = Package(
         .unsafeFlags(
           [
             "-Xlinker", "-soname=libnormkit.so.0", "-Xlinker", "-z", "-Xlinker", "nodelete",
-            "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "--strip-debug",
+            "-Xlinker", "-z", "-Xlinker", "defs", "-Xlinker", "--strip-all",
             "-Xlinker", "--version-script=\(Context.packageDirectory)/include/normkit.map",
           ], .when(configuration: .release))
       ]),

@@ -9,7 +9,7 @@
  * What holds for every function here:
  *
  *  - Buffers belong to the caller. Nothing is kept after a call returns and nothing has to be freed.
- *    No alignment is asked for, not even that of an element.
+ *    No alignment is asked for, not even that of an element, except by the structs and `double *`.
  *  - Sizes and strides are counted in elements, never in bytes. Size 0 is allowed.
  *  - gamma and beta may be NULL: scale 1, shift 0. Outputs marked "optional" may be NULL.
  *  - y may be x (same address, same stride), and dx may be x or dy. Any other overlap of an output with another
@@ -588,7 +588,11 @@ NORMKIT_API normkit_status normkit_moments_finish(
  *   2. collects those of all processes (an all-gather of 24 bytes per channel and process),
  *   3. merges them in the order of the processes, so that all have the same bits (normkit_moments_merge),
  *   4. calls this function. Running statistics come from normkit_moments_finish.
- * A process with an empty share takes part with moments of all zeros.
+ * A process with an empty share takes part with moments of all zeros. Moments without elements standardize none:
+ * NORMKIT_ERROR_EMPTY_SET, in all three functions, if x has elements.
+ *
+ * f64 data whose mean is many standard deviations are standardized as exactly as an f64 mean allows: the error in
+ * units grows as that ratio. f32, f16 and bf16 data are not affected.
  *
  * x, y         [samples, channels, positions] in `layout`, dtype; strides x_stride, y_stride
  * gamma, beta  [channels] parameter_dtype, optional

@@ -112,6 +112,21 @@ extension Double: Arithmetic {
   @inline(__always) static var factors: ClosedRange<Double> { 0...Double.infinity }
 }
 
+extension Arithmetic {
+  /// Adds lanes to sums in Double. In narrow registers this is much code, and not often run: it is called.
+  @inline(never)
+  static func add(_ lanes: SIMD16<Self>, to sums: inout SIMD16<Double>) { sums = sums + widen(lanes) }
+
+  /// The same for sums in memory.
+  @inline(__always)
+  static func add(_ lanes: SIMD16<Self>, to sums: UnsafeMutablePointer<Double>, _ index: Int) {
+    let p = UnsafeMutableRawPointer(sums)
+    var total = Double.load(p, index)
+    add(lanes, to: &total)
+    Double.store(p, index, total)
+  }
+}
+
 // The operators of kernels: one vector instruction each, and not the standard library's loop over lanes.
 
 @inline(__always) func + <A: Arithmetic>(a: SIMD16<A>, b: SIMD16<A>) -> SIMD16<A> { A.add(a, b) }

@@ -5,6 +5,9 @@ import NormKitFloor
 /// Rows that are summed in the type of computation before the sums are joined in Double.
 private let chunkRows = 32
 
+/// Rows that are asked for ahead: they are far from each other, so that the processor does not foresee them.
+let rowsAhead = 8
+
 /// Sixteen lanes from `j` on: what standardizes them, and their sums.
 private struct ColumnLanes<E: Element, D: Derivative> {
   typealias N = E.Natural
@@ -34,15 +37,9 @@ private struct ColumnLanes<E: Element, D: Derivative> {
 
   @inline(__always)
   func join(_ sums: ColumnGradientScratch.Sums) {
-    add(h, to: sums.h)
-    add(hz, to: sums.hz)
-    add(beside, to: sums.beside)
-  }
-
-  @inline(__always)
-  private func add(_ lanes: SIMD16<N>, to sums: UnsafeMutablePointer<Double>) {
-    let p = UnsafeMutableRawPointer(sums)
-    Double.store(p, j, Double.load(p, j) + N.widen(lanes))
+    N.add(h, to: sums.h, j)
+    N.add(hz, to: sums.hz, j)
+    N.add(beside, to: sums.beside, j)
   }
 }
 
@@ -70,6 +67,9 @@ extension nk_job {
         while f < chunkEnd {
           let offset = reducedOffset(f)
           let xs = x + offset.x &* E.size, dys = dy + offset.y &* E.size
+          let ahead = reducedOffset(min(f &+ rowsAhead, end &- 1))
+          nk_prefetch(x + (ahead.x &+ j) &* E.size, Int64(64 &* E.size))
+          nk_prefetch(dy + (ahead.y &+ j) &* E.size, Int64(64 &* E.size))
           let weight = N.splat(N.narrow(weighs ? rowWeight(outer, f, as: N.self) : 1))
           lanes0.add(xs, dys, count: 16, weight: weight, weighs: weighs)
           lanes1.add(xs, dys, count: 16, weight: weight, weighs: weighs)

@@ -116,12 +116,16 @@ extension nk_job {
   @inline(never)
   private func spreadStandards<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
     let run = Int(run)
-    for j in 0..<block.width {
-      let standard = scratch.forward.standards[j / run]
-      scratch.mean(N.self)[j] = N.narrow(standard.mean)
-      scratch.factor(N.self)[j] = N.narrow(standard.factor)
-      scratch.offset(N.self)[j] = N.narrow(-standard.residue * standard.factor)
-      scratch.quantity(N.self)[j] = N.narrow(standard.quantity)
+    for m in 0..<block.width / run {
+      let standard = scratch.forward.standards[m]
+      let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(standard.quantity)
+      let offset = N.narrow(-standard.residue * standard.factor)
+      for j in m &* run..<(m &+ 1) &* run {
+        scratch.mean(N.self)[j] = mean
+        scratch.factor(N.self)[j] = factor
+        scratch.offset(N.self)[j] = offset
+        scratch.quantity(N.self)[j] = quantity
+      }
     }
   }
   /// The gradients of the block's sets from the sums of their lanes, and those of the parameters that lanes have.
@@ -130,17 +134,19 @@ extension nk_job {
     _ block: Block, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
   ) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, sums = scratch.sums
+    var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.width / run {
-      let lanes = m &* run..<(m &+ 1) &* run
+      let lanes = m &* run..<(m &+ 1) &* run, first = parameters
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
       for j in lanes {
         let lane = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
-        total.add(lane, weight: isByLane ? weight(laneParameter(block, j), as: N.self) : 1)
+        total.add(lane, weight: isByLane ? weight(parameters.next(), as: N.self) : 1)
       }
       let error = correct(&total, &scratch.forward.standards[m])
       if isByLane, let parameterSums {
+        parameters = first
         for j in lanes {
-          let parameter = laneParameter(block, j)
+          let parameter = parameters.next()
           parameterSums.dgamma[parameter] += sums.hz[j] - error * sums.h[j]
           parameterSums.dbeta[parameter] += sums.h[j]
         }
@@ -149,19 +155,43 @@ extension nk_job {
     }
   }
 
-  /// Index of the parameter of a block's lane.
-  @inline(__always)
-  private func laneParameter(_ block: Block, _ j: Int) -> Int { (block.lane &+ j) / Int(segment) % Int(parameters) }
-
   /// Spreads the gradient of each set of the block, and gamma, over its lanes.
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES
-    for j in 0..<block.width {
-      let gradient = scratch.gradients[j / run]
-      scratch.gradientMean(N.self)[j] = N.narrow(gradient.mean)
-      scratch.slope(N.self)[j] = N.narrow(-gradient.slope)
-      scratch.gamma(N.self)[j] = N.narrow(isByLane ? weight(laneParameter(block, j), as: N.self) : 1)
+    var parameters = LaneParameterIndices(self, block)
+    for m in 0..<block.width / run {
+      let gradient = scratch.gradients[m]
+      let mean = N.narrow(gradient.mean), slope = N.narrow(-gradient.slope)
+      for j in m &* run..<(m &+ 1) &* run {
+        scratch.gradientMean(N.self)[j] = mean
+        scratch.slope(N.self)[j] = slope
+        scratch.gamma(N.self)[j] = N.narrow(isByLane ? weight(parameters.next(), as: N.self) : 1)
+      }
     }
+  }
+}
+
+/// Indices of the parameters of a block's lanes, one after another.
+private struct LaneParameterIndices {
+  private let parameters, segment: Int
+  private var index, left: Int
+
+  @inline(__always)
+  init(_ job: nk_job, _ block: Block) {
+    parameters = Int(job.parameters)
+    segment = Int(job.segment)
+    index = block.lane / segment % parameters
+    left = segment &- block.lane % segment
+  }
+
+  @inline(__always)
+  mutating func next() -> Int {
+    if left == 0 {
+      left = segment
+      index = index &+ 1 == parameters ? 0 : index &+ 1
+    }
+    left &-= 1
+    return index
   }
 }

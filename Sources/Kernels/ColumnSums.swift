@@ -12,7 +12,8 @@ extension nk_job {
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int,
     _ scratch: ColumnScratch, as: A.Type
   ) {
-    let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
+    if A.self != E.Natural.self { return addRowsInDouble(E.self, R.self, x, width, begin, end, scratch) }
+    let isWide = NK_FOUR_VECTORS != 0 && R.Change.isFrequent
     var chunk = begin
     while chunk < end {
       let chunkEnd = min(chunk &+ chunkRows, end)
@@ -26,6 +27,24 @@ extension nk_job {
         j &+= 16
       }
       chunk = chunkEnd
+    }
+  }
+
+  /// The same in Double for elements whose sums in the type of computation overflow, underflow or cancel. That is rare,
+  /// and not worth a copy of the arithmetic for each type of elements.
+  @inline(never)
+  private func addRowsInDouble<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
+  ) {
+    for f in begin..<end {
+      let row = x + reducedOffset(f).x &* E.size
+      var j = 0
+      while j < width {
+        let count = min(16, width &- j)
+        var lanes = count == 16 ? E.load(row, j, as: Double.self) : E.load(row, j, count: count, as: Double.self)
+        scratch.addInDouble(R.self, j, &lanes)
+        j &+= 16
+      }
     }
   }
 
@@ -117,9 +136,11 @@ extension nk_job {
   private func addPieceLanes<A: Arithmetic, R: Reduction>(
     _: R.Type, _ scratch: ColumnScratch, _ j: Int, _ first: SIMD16<A>, _ second: SIMD16<A>
   ) {
-    let firsts = UnsafeMutableRawPointer(scratch.pieceFirst), seconds = UnsafeMutableRawPointer(scratch.pieceSecond)
-    Double.store(firsts, j, R.join(Double.load(firsts, j), A.widen(first)))
-    Double.store(seconds, j, Double.load(seconds, j) + A.widen(second))
+    let firsts = UnsafeMutableRawPointer(scratch.pieceFirst)
+    var total = Double.load(firsts, j)
+    R.add(first, to: &total)
+    Double.store(firsts, j, total)
+    A.add(second, to: scratch.pieceSecond, j)
   }
 
   /// Sums of one piece of a block, into the scratch memory's piece sums.
@@ -146,6 +167,19 @@ extension nk_job {
       scratch.second[j] = scratch.second[j] + second
       j &+= 1
     }
+  }
+}
+
+extension ColumnScratch {
+  /// Adds sixteen lanes of one row, from `j` on, to the piece sums.
+  @inline(never)
+  fileprivate func addInDouble<R: Reduction>(_: R.Type, _ j: Int, _ lanes: inout SIMD16<Double>) {
+    let firsts = UnsafeMutableRawPointer(pieceFirst), seconds = UnsafeMutableRawPointer(pieceSecond)
+    var first = Double.load(firsts, j), second = Double.load(seconds, j)
+    let d = R.isCentred ? lanes - Double.load(UnsafeRawPointer(shift(Double.self)), j) : lanes
+    R.add(d, &first, &second)
+    Double.store(firsts, j, first)
+    Double.store(seconds, j, second)
   }
 }
 

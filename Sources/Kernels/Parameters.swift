@@ -60,20 +60,6 @@ struct OnePlusScale: LaneParameters {
   }
 }
 
-/// Any of the above, chosen for each vector anew: for the rare rows that need Double.
-struct AnyParameters: LaneParameters {
-  let gamma: UnsafeRawPointer?
-  let beta: UnsafeRawPointer?
-  let gammaOffset: Double
-  @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    var scale = A.splat(1), shift = A.splat(0)
-    if let gamma { scale = load(gamma) + A.splat(A.narrow(gammaOffset)) }
-    if let beta { shift = load(beta) }
-    return A.fma(z, scale, shift)
-  }
-}
-
 /// What is done with scale and shift once their form is known.
 protocol ParameterUser {
   func use<L: LaneParameters>(_ parameters: L)
@@ -95,6 +81,36 @@ extension nk_job {
       }
     } else if let beta {
       user.use(Shift(beta: beta))
+    }
+  }
+}
+
+extension nk_job {
+  /// Index in the contiguous tensor of the first element of set `s` in its reduced step `f`.
+  @inline(__always)
+  func element(_ s: Int, _ f: Int) -> Int {
+    let outer = lanes == 1 ? s : s / Int(lanes), lane = s &- outer &* Int(lanes)
+    return ((outer &* Int(reduced.extent) &+ f) &* Int(lanes) &+ lane) &* Int(run)
+  }
+
+  /// Stretches of `count` elements from index `first` on that have one parameter, or, where neighbours have different
+  /// ones, neighbouring parameters.
+  @inline(__always)
+  func forSpans(from first: Int, _ count: Int, _ body: (_ done: Int, _ length: Int, _ parameter: Int) -> Void) {
+    let segment = Int(segment), parameters = Int(parameters)
+    var done = 0
+    while done < count {
+      let position = first &+ done
+      let length: Int, index: Int
+      if segment == 1 {
+        index = position < parameters ? position : position % parameters
+        length = min(parameters &- index, count &- done)
+      } else {
+        index = position / segment % parameters
+        length = min(segment &- position % segment, count &- done)
+      }
+      body(done, length, index)
+      done &+= length
     }
   }
 }

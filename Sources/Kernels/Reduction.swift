@@ -26,6 +26,23 @@ protocol Reduction {
 }
 
 extension Reduction {
+  /// Joins lanes to sums in Double.
+  @inline(never)
+  static func add<A: Arithmetic>(_ lanes: SIMD16<A>, to sums: inout SIMD16<Double>) {
+    sums = join(sums, A.widen(lanes))
+  }
+
+  /// Adds the first `count` of sixteen elements to sums in Double.
+  @inline(never)
+  static func addInDouble(
+    _ lanes: inout SIMD16<Double>, _ count: Int, shift: Double, _ first: inout SIMD16<Double>,
+    _ second: inout SIMD16<Double>
+  ) {
+    let shifts = Double.splat(shift)
+    let d = isCentred ? (count == 16 ? lanes : Double.fill(lanes, count, shifts)) - shifts : lanes
+    add(d, &first, &second)
+  }
+
   @inline(__always) static var isCentred: Bool { false }
   @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { a + b }
   @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_sum_f64(lanes) }

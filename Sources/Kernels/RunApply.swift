@@ -3,11 +3,12 @@
 import NormKitFloor
 
 /// y = (x - mean - residue) * factor * gamma + beta, with one gamma and beta for all of it.
-@inline(__always)
-private func applyUniform<E: Element, A: Arithmetic>(
+@inline(never)
+private func applyUniform<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, gamma: Double, beta: Double, as: A.Type
+  _ standard: nk_standard, gamma: Double, beta: Double
 ) {
+  typealias A = E.Natural
   let scale = standard.factor * gamma
   let means = A.splat(A.narrow(standard.mean))
   let scales = A.splat(A.narrow(scale))
@@ -23,17 +24,46 @@ private func applyUniform<E: Element, A: Arithmetic>(
   }
 }
 
-/// The same for the rare segments whose scale `E.Natural` does not hold.
+/// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each type
+/// of elements.
 @inline(never)
 private func applyUniformInDouble<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, gamma: Double, beta: Double
 ) {
-  applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta, as: Double.self)
+  var scale = Double.splat(gamma), shift = Double.splat(beta)
+  applyInDouble(E.self, x, y, count, standard) { _, _, lanes in standard.apply(&lanes, &scale, &shift) }
+}
+
+/// Every sixteen elements of a span as Double, through `body`, which gets the index of the first and how many they are.
+@inline(__always)
+private func applyInDouble<E: Element>(
+  _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ standard: nk_standard,
+  _ body: (Int, Int, inout SIMD16<Double>) -> Void
+) {
+  var i = 0
+  while i < count {
+    let length = min(16, count &- i)
+    var lanes = length == 16 ? E.load(x, i, as: Double.self) : E.load(x, i, count: length, as: Double.self)
+    body(i, length, &lanes)
+    if length == 16 { E.store(y, i, lanes) } else { E.store(y, i, count: length, lanes) }
+    i &+= 16
+  }
+}
+
+extension nk_standard {
+  /// Standardizes, scales and shifts sixteen elements.
+  @inline(never)
+  fileprivate func apply(
+    _ lanes: inout SIMD16<Double>, _ scale: inout SIMD16<Double>, _ shift: inout SIMD16<Double>
+  ) {
+    lanes = Double.fma(RowLanes<Double>(self).apply(lanes), scale, shift)
+  }
 }
 
 /// The same with a gamma and beta for each element.
-private struct OneRow<E: Element, P: Element, A: Arithmetic>: ParameterUser {
+private struct OneRow<E: Element, P: Element>: ParameterUser {
+  typealias N = E.Natural
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
   let count: Int
@@ -41,17 +71,17 @@ private struct OneRow<E: Element, P: Element, A: Arithmetic>: ParameterUser {
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
-    let row = RowLanes<A>(standard)
+    let row = RowLanes<N>(standard)
     var i = 0
     while i &+ 16 <= count {
-      let z = row.apply(E.load(x, i, as: A.self))
-      E.store(y, i, parameters.apply(z) { P.load($0, i, as: A.self) })
+      let z = row.apply(E.load(x, i, as: N.self))
+      E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) })
       i &+= 16
     }
     if i < count {
       let rest = count &- i
-      let z = row.apply(E.load(x, i, count: rest, as: A.self))
-      E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: A.self) })
+      let z = row.apply(E.load(x, i, count: rest, as: N.self))
+      E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: N.self) })
     }
   }
 }
@@ -104,49 +134,51 @@ extension nk_job {
   /// Applies `standard` to `count` elements; `element` is the index of the first in the contiguous tensor, which
   /// decides its parameters.
   @inline(__always)
-  private func applySpan<E: Element, P: Element, A: Arithmetic>(
+  private func applySpan<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ element: Int,
-    _ standard: nk_standard, as: A.Type
+    _ standard: nk_standard
   ) {
     if gamma == nil && beta == nil {
-      return applyUniform(E.self, x, y, count, standard, gamma: 1, beta: 0, as: A.self)
+      return applyUniformly(E.self, x, y, count, standard, gamma: 1, beta: 0)
     }
-    let segment = Int(segment), parameters = Int(parameters)
-    var done = 0
-    while done < count {
-      let position = element &+ done
+    forSpans(from: element, count) { done, length, index in
       let xs = x + done &* E.size, ys = y + done &* E.size
-      if segment == 1 {
-        let start = position < parameters ? position : position % parameters
-        let length = min(parameters &- start, count &- done)
-        applyParameters(E.self, P.self, xs, ys, length, start, standard, as: A.self)
-        done &+= length
-      } else {
-        let index = position / segment % parameters
-        let length = min(segment &- position % segment, count &- done)
+      if segment != 1 {
         let gamma = gammaValue(P.self, index), beta = betaValue(P.self, index)
-        if needsDouble(standard.factor * gamma, in: A.self) {
-          applyUniformInDouble(E.self, xs, ys, length, standard, gamma: gamma, beta: beta)
-        } else {
-          applyUniform(E.self, xs, ys, length, standard, gamma: gamma, beta: beta, as: A.self)
-        }
-        done &+= length
+        applyUniformly(E.self, xs, ys, length, standard, gamma: gamma, beta: beta)
+      } else if needsDouble(standard.factor, in: E.Natural.self) {
+        applyParametersInDouble(E.self, P.self, xs, ys, length, index, standard)
+      } else {
+        chooseParameters(P.self, from: index, for: OneRow<E, P>(x: xs, y: ys, count: length, standard: standard))
       }
     }
   }
 
-  /// Applies `standard` to elements with the parameters from `start` on.
   @inline(__always)
-  private func applyParameters<E: Element, P: Element, A: Arithmetic>(
-    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ start: Int,
-    _ standard: nk_standard, as: A.Type
+  private func applyUniformly<E: Element>(
+    _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ standard: nk_standard,
+    gamma: Double, beta: Double
   ) {
-    let row = OneRow<E, P, A>(x: x, y: y, count: count, standard: standard)
-    if A.self == E.Natural.self { return chooseParameters(P.self, from: start, for: row) }
-    row.use(
-      AnyParameters(
-        gamma: gamma.map { $0 + start &* P.size }, beta: beta.map { $0 + start &* P.size },
-        gammaOffset: Double(one_plus_gamma)))
+    if needsDouble(standard.factor, in: E.Natural.self) || needsDouble(standard.factor * gamma, in: E.Natural.self) {
+      applyUniformInDouble(E.self, x, y, count, standard, gamma: gamma, beta: beta)
+    } else {
+      applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta)
+    }
+  }
+
+  /// Applies `standard` to elements with the parameters from `start` on.
+  @inline(never)
+  private func applyParametersInDouble<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ start: Int,
+    _ standard: nk_standard
+  ) {
+    let gammaOffset = Double.splat(Double(one_plus_gamma))
+    applyInDouble(E.self, x, y, count, standard) { i, length, lanes in
+      var scale = Double.splat(1), shift = Double.splat(0)
+      if let gamma { scale = P.load(gamma, start &+ i, count: length, as: Double.self) + gammaOffset }
+      if let beta { shift = P.load(beta, start &+ i, count: length, as: Double.self) }
+      standard.apply(&lanes, &scale, &shift)
+    }
   }
 
   /// Applies `standard` to one piece of set `s`, which starts at `x` and `y`.
@@ -166,12 +198,10 @@ extension nk_job {
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
     _ standard: nk_standard
   ) {
-    if needsDouble(standard.factor, in: E.Natural.self) {
-      applyPiece(E.self, P.self, s, piece, x, y, standard, as: Double.self)
-    } else if hasParametersOfRows {
+    if hasParametersOfRows && !needsDouble(standard.factor, in: E.Natural.self) {
       applyRow(E.self, P.self, x, y, 0, standard)
     } else {
-      applyPiece(E.self, P.self, s, piece, x, y, standard, as: E.Natural.self)
+      applyPiece(E.self, P.self, s, piece, x, y, standard)
     }
   }
 
@@ -181,7 +211,8 @@ extension nk_job {
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ start: Int, _ standard: nk_standard
   ) {
     let xs = x + start &* E.size, ys = y + start &* E.size
-    applyParameters(E.self, P.self, xs, ys, Int(run) &- start, start, standard, as: E.Natural.self)
+    chooseParameters(
+      P.self, from: start, for: OneRow<E, P>(x: xs, y: ys, count: Int(run) &- start, standard: standard))
   }
 
   /// Whether sets are rows with a parameter for each element, the same for all rows: what layer and RMS
@@ -225,17 +256,15 @@ extension nk_job {
   }
 
   @inline(never)
-  private func applyPiece<E: Element, P: Element, A: Arithmetic>(
+  private func applyPiece<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
-    _ standard: nk_standard, as: A.Type
+    _ standard: nk_standard
   ) {
-    let outer = lanes == 1 ? s : s / Int(lanes), lane = s &- outer &* Int(lanes)
     forRuns(of: piece) { f, start, count in
       let offset = reducedOffset(f)
-      let row = (outer &* Int(reduced.extent) &+ f) &* Int(lanes) &+ lane
       applySpan(
         E.self, P.self, x + (offset.x &+ start) &* E.size, y + (offset.y &+ start) &* E.size, count,
-        row &* Int(run) &+ start, standard, as: A.self)
+        element(s, f) &+ start, standard)
     }
   }
 }

@@ -89,10 +89,16 @@ extension nk_job {
     _ gradient: nk_gradient, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
+    let isUniform = Int(parameter_form) == NK_ONE_PER_SET
+    let gamma = isUniform ? weight(element(s, 0) / Int(segment) % Int(parameters), as: N.self) : 0
     forRuns(of: piece) { f, first, count in
       let offset = reducedOffset(f)
       let x = start.x + (offset.x &+ first) &* E.size, dy = start.dy + (offset.y &+ first) &* E.size
       let dx = start.dx.map { $0 + (offset.dx &+ first) &* E.size }
+      if isUniform {
+        if let dx { applyUniform(E.self, D.self, x, dy, dx, count, standard, gradient, gamma: gamma) }
+        return
+      }
       forSpans(from: element(s, f) &+ first, count) { done, length, index in
         if Int(parameter_form) == NK_ELEMENTS {
           let row = GradientRow<E>(
@@ -101,7 +107,7 @@ extension nk_job {
           applyElements(row, from: 0, length, index, sums)
         } else if let dx {
           applyUniform(
-            E.self, D.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard, gradient,
+            E.self, AlongValue.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard, gradient,
             gamma: weight(index, as: N.self))
         }
       }

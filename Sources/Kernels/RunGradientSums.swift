@@ -30,48 +30,88 @@ private struct GradientLanes<A: Arithmetic> {
   }
 }
 
+/// Runs of this size are asked for some runs ahead.
+private let shortRunBytes = 1024
+private let runsAhead = 4
+
 /// Elements that are summed in the type of computation before the sums are joined in Double.
 @inline(__always)
 private func chunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self ? 1024 : 512 }
 
-/// Sums over `count` neighbouring elements.
-@inline(never)
-private func gradientSums<E: Element, D: Derivative, W: Weights>(
-  _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ standard: nk_standard,
-  _ weights: W
-) -> nk_gradient_sums {
+/// Sums over runs that one value of `standard` standardizes.
+private struct GradientSummation<E: Element, D: Derivative> {
   typealias N = E.Natural
-  let row = RowLanes<N>(standard), quantity = N.splat(N.narrow(standard.quantity))
+  let row: RowLanes<N>
+  let quantity: SIMD16<N>
+  var even = GradientLanes<N>(), odd = GradientLanes<N>()
   var total = GradientLanes<Double>()
-  var i = 0
-  while i < count {
-    let end = min(i &+ chunkLength(N.self), count)
-    var even = GradientLanes<N>(), odd = GradientLanes<N>()
-    while i &+ 32 <= end {
-      let x0 = E.load(x, i, as: N.self), x1 = E.load(x, i &+ 16, as: N.self)
-      let z0 = row.apply(x0), z1 = row.apply(x1)
-      even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
-      odd.add(weights.weigh(E.load(dy, i &+ 16, as: N.self), i &+ 16), z1, D.beside(z1, x1, quantity))
-      i &+= 32
-    }
-    if i &+ 16 <= end {
-      let x0 = E.load(x, i, as: N.self), z0 = row.apply(x0)
-      even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
-      i &+= 16
-    }
-    if i < end {
-      let rest = end &- i, zero = N.splat(0)
-      let x0 = E.load(x, i, count: rest, as: N.self)
-      let z0 = row.apply(x0)
-      let h = weights.weigh(E.load(dy, i, count: rest, as: N.self), i)
-      odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero), N.fill(D.beside(z0, x0, quantity), rest, zero))
-      i = end
-    }
-    total.h = total.h + N.widen(even.h + odd.h)
-    total.hz = total.hz + N.widen(even.hz + odd.hz)
-    total.beside = total.beside + N.widen(even.beside + odd.beside)
+  /// Elements that are in `even` and `odd`.
+  var pending = 0
+
+  @inline(__always)
+  init(_ standard: nk_standard) {
+    row = RowLanes<N>(standard)
+    quantity = N.splat(N.narrow(standard.quantity))
   }
-  return nk_gradient_sums(h: nk_sum_f64(total.h), hz: nk_sum_f64(total.hz), beside: nk_sum_f64(total.beside))
+
+  /// Adds `count` neighbouring elements.
+  @inline(__always)
+  mutating func add<W: Weights>(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ weights: W) {
+    var i = 0
+    while i < count {
+      let end = min(i &+ chunkLength(N.self) &- pending, count)
+      pending &+= end &- i
+      while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
+        let x0 = E.load(x, i, as: N.self), x1 = E.load(x, i &+ 16, as: N.self)
+        let z0 = row.apply(x0), z1 = row.apply(x1)
+        even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
+        odd.add(weights.weigh(E.load(dy, i &+ 16, as: N.self), i &+ 16), z1, D.beside(z1, x1, quantity))
+        i &+= 32
+      }
+      while i &+ 16 <= end {
+        let x0 = E.load(x, i, as: N.self), z0 = row.apply(x0)
+        even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
+        i &+= 16
+      }
+      if i < end {
+        let rest = end &- i, zero = N.splat(0)
+        let x0 = E.load(x, i, count: rest, as: N.self)
+        let z0 = row.apply(x0)
+        let h = weights.weigh(E.load(dy, i, count: rest, as: N.self), i)
+        odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero), N.fill(D.beside(z0, x0, quantity), rest, zero))
+        i = end
+      }
+      // A part of a vector adds to its lanes as a whole one does.
+      pending = (pending &+ 15) & ~15
+      if pending >= chunkLength(N.self) { join() }
+    }
+  }
+
+  @inline(__always)
+  private mutating func join() {
+    N.add(even.h + odd.h, to: &total.h)
+    N.add(even.hz + odd.hz, to: &total.hz)
+    N.add(even.beside + odd.beside, to: &total.beside)
+    even = GradientLanes<N>()
+    odd = even
+    pending = 0
+  }
+
+  @inline(__always)
+  mutating func finish() -> nk_gradient_sums {
+    join()
+    return nk_gradient_sums(h: nk_sum_f64(total.h), hz: nk_sum_f64(total.hz), beside: nk_sum_f64(total.beside))
+  }
+}
+
+/// Sums over one run.
+@inline(never)
+private func gradientSums<E: Element, W: Weights>(
+  _: E.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ standard: nk_standard, _ weights: W
+) -> nk_gradient_sums {
+  var summation = GradientSummation<E, AlongValue>(standard)
+  summation.add(x, dy, count, weights)
+  return summation.finish()
 }
 
 extension nk_gradient_sums {
@@ -85,27 +125,64 @@ extension nk_gradient_sums {
 
 extension nk_job {
   /// Sums over one piece of set `s`, which starts at `x` and `dy`.
-  @inline(never)
+  @inline(__always)
   func pieceGradientSums<E: Element, D: Derivative>(
     _: E.Type, _: D.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer,
     _ standard: nk_standard, _ parameterSums: ParameterSums<E.Natural>?
+  ) -> nk_gradient_sums {
+    if D.isFrequent && Int(parameter_form) != NK_ONE_PER_SET {
+      return spanGradientSums(E.self, s, piece, x, dy, standard, parameterSums)
+    }
+    return pieceGradientSums(E.self, D.self, s, piece, x, dy, standard)
+  }
+
+  /// The same where all of the set has one gamma, which is taken into account afterwards.
+  @inline(never)
+  private func pieceGradientSums<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer,
+    _ standard: nk_standard
+  ) -> nk_gradient_sums {
+    var summation = GradientSummation<E, D>(standard)
+    let isScattered = reduced.extent > 1 && Int(run) &* E.size <= shortRunBytes
+    forRuns(of: piece) { f, start, count in
+      let offset = reducedOffset(f)
+      if isScattered { prefetchRun(s, f &+ runsAhead, elementSize: E.size) }
+      summation.add(x + (offset.x &+ start) &* E.size, dy + (offset.y &+ start) &* E.size, count, NoWeights())
+    }
+    return summation.finish()
+  }
+
+  /// Asks for run `f` of set `s`, or of the sets after it: the processor does not foresee runs that are short and far
+  /// from each other.
+  @inline(never)
+  private func prefetchRun(_ s: Int, _ f: Int, elementSize: Int) {
+    let extent = Int(reduced.extent), isNext = f >= extent
+    let set = isNext && s &+ 1 < Int(units) ? s &+ 1 : s
+    let outer = lanes == 1 ? set : set / Int(lanes), inner = (set &- outer &* Int(lanes)) &* Int(run)
+    let from = keptOffset(outer), step = reducedOffset(isNext ? f &- extent : f), bytes = run &* Int64(elementSize)
+    nk_prefetch(x + (from.x &+ step.x &+ inner) &* elementSize, bytes)
+    nk_prefetch(dy + (from.y &+ step.y &+ inner) &* elementSize, bytes)
+    if let dx { nk_prefetch_to_write(dx + (from.dx &+ step.dx &+ inner) &* elementSize, bytes) }
+  }
+
+  /// The same where gamma changes within the set.
+  @inline(never)
+  private func spanGradientSums<E: Element>(
+    _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ standard: nk_standard,
+    _ parameterSums: ParameterSums<E.Natural>?
   ) -> nk_gradient_sums {
     typealias N = E.Natural
     var sums = nk_gradient_sums(h: 0, hz: 0, beside: 0)
     forRuns(of: piece) { f, start, count in
       let offset = reducedOffset(f)
       let xs = x + (offset.x &+ start) &* E.size, dys = dy + (offset.y &+ start) &* E.size
-      if Int(parameter_form) == NK_ONE_PER_SET {
-        sums.add(gradientSums(E.self, D.self, xs, dys, count, standard, NoWeights()))
-        return
-      }
       forSpans(from: element(s, f) &+ start, count) { done, length, index in
         let xs = xs + done &* E.size, dys = dys + done &* E.size
         if Int(parameter_form) == NK_ELEMENTS {
           let weights = ElementWeights(gammas: UnsafeRawPointer(gammas + index &* MemoryLayout<N>.stride))
-          sums.add(gradientSums(E.self, AlongValue.self, xs, dys, length, standard, weights))
+          sums.add(gradientSums(E.self, xs, dys, length, standard, weights))
         } else {
-          let span = gradientSums(E.self, D.self, xs, dys, length, standard, NoWeights())
+          let span = gradientSums(E.self, xs, dys, length, standard, NoWeights())
           sums.add(span, weight: weight(index, as: N.self))
           if let parameterSums {
             parameterSums.current[index] += span.h
@@ -115,33 +192,5 @@ extension nk_job {
       }
     }
     return sums
-  }
-
-  /// Index in the contiguous tensor of the first element of set `s` in its reduced step `f`.
-  @inline(__always)
-  func element(_ s: Int, _ f: Int) -> Int {
-    let outer = lanes == 1 ? s : s / Int(lanes), lane = s &- outer &* Int(lanes)
-    return ((outer &* Int(reduced.extent) &+ f) &* Int(lanes) &+ lane) &* Int(run)
-  }
-
-  /// Stretches of `count` elements from index `first` on that have one parameter, or, where neighbours have different
-  /// ones, neighbouring parameters.
-  @inline(__always)
-  func forSpans(from first: Int, _ count: Int, _ body: (_ done: Int, _ length: Int, _ parameter: Int) -> Void) {
-    let segment = Int(segment), parameters = Int(parameters)
-    var done = 0
-    while done < count {
-      let position = first &+ done
-      let length: Int, index: Int
-      if segment == 1 {
-        index = position < parameters ? position : position % parameters
-        length = min(parameters &- index, count &- done)
-      } else {
-        index = position / segment % parameters
-        length = min(segment &- position % segment, count &- done)
-      }
-      body(done, length, index)
-      done &+= length
-    }
   }
 }

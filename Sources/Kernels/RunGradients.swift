@@ -2,9 +2,11 @@
 
 import NormKitFloor
 
-/// Sets that are taken together, and their bytes, of x and dy, at most.
+/// Sets that are taken together, and their bytes, of x and dy, at most: rows that share gamma stay in the second-level
+/// cache meanwhile, others in the first.
 private let mostSets = 4
 private let mostBytes = 256 * 1024
+private let mostBytesAlone = 16 * 1024
 
 /// Where the elements of a set begin.
 struct GradientStart {
@@ -56,7 +58,8 @@ extension nk_job {
     _: E.Type, _: R.Type, _ strip: Int, _ memory: UnsafeMutableRawPointer
   ) {
     let sums = ParameterSums<E.Natural>(self, strip: strip)
-    let together = setSize &* E.size &* 2 &* mostSets <= mostBytes ? mostSets : 1
+    let most = Int(parameter_form) == NK_ELEMENTS ? mostBytes : mostBytesAlone
+    let together = setSize &* E.size &* 2 &* mostSets <= most ? mostSets : 1
     let end = min((strip &+ 1) &* Int(strip_units), Int(units))
     var s = strip &* Int(strip_units), recent = 0
     while s < end {

@@ -10,14 +10,16 @@ private func chunkLength<A: Arithmetic>(_: A.Type) -> Int {
   return NK_FOUR_VECTORS != 0 ? 1024 : 256
 }
 
-/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions; sums that
-/// have to be repeated in Double are rare, and do without.
+/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions.
 @inline(__always)
 func addRun<E: Element, A: Arithmetic, R: Reduction>(
   _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: A, to sums: inout LaneSums
 ) {
+  if A.self != E.Natural.self {
+    return addRunInDouble(E.self, R.self, x, count, shift: A.widen(shift), to: &sums)
+  }
   let shifts = A.splat(shift)
-  let isWide = NK_FOUR_VECTORS != 0 && A.self == E.Natural.self
+  let isWide = NK_FOUR_VECTORS != 0
   var i = 0
   while i < count {
     let end = min(i &+ chunkLength(A.self), count)
@@ -51,9 +53,24 @@ func addRun<E: Element, A: Arithmetic, R: Reduction>(
   }
 }
 
+/// The same where sums in the type of computation overflow, underflow or cancel. That is rare, and not worth a copy of
+/// the arithmetic for each type of elements.
+@inline(never)
+private func addRunInDouble<E: Element, R: Reduction>(
+  _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: Double, to sums: inout LaneSums
+) {
+  var i = 0
+  while i < count {
+    let length = min(16, count &- i)
+    var lanes = length == 16 ? E.load(x, i, as: Double.self) : E.load(x, i, count: length, as: Double.self)
+    R.addInDouble(&lanes, length, shift: shift, &sums.first, &sums.second)
+    i &+= 16
+  }
+}
+
 extension nk_job {
   /// Sums of one piece of the set that starts at `x`.
-  @inline(__always)
+  @inline(never)
   func pieceSums<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ piece: Int, shift: A
   ) -> nk_sums {
@@ -69,6 +86,11 @@ extension nk_job {
   func setSums<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, shift: A
   ) -> nk_sums {
+    if NK_FOUR_VECTORS != 0 && A.self == E.Natural.self && pieces == 1 && reduced.extent == 1 {
+      var sums = LaneSums()
+      addRun(E.self, R.self, x, Int(run), shift: shift, to: &sums)
+      return R.collapse(sums)
+    }
     var sums = pieceSums(E.self, R.self, x, 0, shift: shift)
     var piece = 1
     while piece < Int(pieces) {
@@ -82,16 +104,16 @@ extension nk_job {
   @inline(__always)
   func forRuns(of piece: Int, _ body: (_ f: Int, _ start: Int, _ count: Int) -> Void) {
     let length = Int(piece_length)
+    var f = piece &* length, end = min(f &+ length, Int(reduced.extent)), start = 0, count = Int(run)
     if run_pieces > 1 {
-      let start = piece % Int(run_pieces) &* length
-      body(piece / Int(run_pieces), start, min(length, Int(run) &- start))
-    } else {
-      var f = piece &* length
-      let end = min(f &+ length, Int(reduced.extent))
-      while f < end {
-        body(f, 0, Int(run))
-        f &+= 1
-      }
+      f = piece / Int(run_pieces)
+      end = f &+ 1
+      start = piece % Int(run_pieces) &* length
+      count = min(length, count &- start)
+    }
+    while f < end {
+      body(f, start, count)
+      f &+= 1
     }
   }
 

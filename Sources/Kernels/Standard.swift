@@ -20,7 +20,7 @@ extension nk_job {
 
   /// Finishes the statistics of set `s` and writes those that were asked for. `shift` is what elements were
   /// shifted by, exactly.
-  @inline(__always)
+  @inline(never)
   func finish<N: Arithmetic>(_ s: Int, _ sums: nk_sums, shift: Double, as: N.Type) -> nk_standard {
     var standard = nk_standard(mean: 0, residue: 0, factor: 0, quantity: 0)
     var quantity: Double
@@ -56,7 +56,7 @@ extension nk_job {
   }
 
   /// What standardizes set `s` if it does not have to be formed.
-  @inline(__always)
+  @inline(never)
   func given<N: Arithmetic>(_ s: Int, as: N.Type) -> nk_standard {
     var standard = nk_standard(mean: 0, residue: 0, factor: 1, quantity: 0)
     if Int(source) == NK_FROM_MOMENTS, let given_moments {

@@ -127,19 +127,30 @@ extension Request {
 
   /// Writes the gradients of parameters from their sums, which are 0 if there are none.
   private func writeParameters(_ sums: UnsafePointer<Double>?) {
-    let room = Int(job.room)
+    let room = Int(job.room), dgammas = sums.map { $0 + NK_DGAMMA * room }, dbetas = sums.map { $0 + NK_DBETA * room }
+    if types.statisticsSize == 8 {
+      write(dgammas, to: dgamma, as: Double.self)
+      write(dbetas, to: dbeta, as: Double.self)
+    } else {
+      write(dgammas, to: dgamma, as: Float.self)
+      write(dbetas, to: dbeta, as: Float.self)
+    }
+    guard let channelSums else { return }
     for i in 0..<Int(job.parameters) {
-      let gradient = nk_sums(
-        first: sums.map { $0[NK_DBETA * room + i] } ?? 0, second: sums.map { $0[NK_DGAMMA * room + i] } ?? 0)
-      write(gradient.second, to: dgamma, i)
-      write(gradient.first, to: dbeta, i)
-      channelSums?[i] = gradient
+      channelSums[i] = nk_sums(first: dbetas.map { $0[i] } ?? 0, second: dgammas.map { $0[i] } ?? 0)
     }
   }
 
-  private func write(_ gradient: Double, to output: UnsafeMutableRawPointer?, _ index: Int) {
+  @inline(__always)
+  private func write<N: BinaryFloatingPoint>(
+    _ sums: UnsafePointer<Double>?, to output: UnsafeMutableRawPointer?, as: N.Type
+  ) {
     guard let output else { return }
-    types.put(accumulates ? types.get(output, index) + gradient : gradient, to: output, index)
+    for i in 0..<Int(job.parameters) {
+      let offset = i &* MemoryLayout<N>.size
+      let before = accumulates ? Double(output.loadUnaligned(fromByteOffset: offset, as: N.self)) : 0
+      output.storeBytes(of: N(before + (sums.map { $0[i] } ?? 0)), toByteOffset: offset, as: N.self)
+    }
   }
 }
 

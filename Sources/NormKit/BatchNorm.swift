@@ -67,6 +67,7 @@ public func normkit_batch_norm_training(
 
 extension Channels {
   /// One set per channel.
+  @inline(__always)
   func channelsView() -> View {
     var view = View()
     view.reduce(samples, step: sampleStep)

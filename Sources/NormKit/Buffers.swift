@@ -34,32 +34,46 @@ struct Span {
   }
 }
 
-/// The buffers of a call, in the order in which an overlap is laid to their charge. Forward functions have those of the
-/// first two lines.
-private enum Buffer: Int {
-  case y, mean, spread, runningMean, runningVariance
-  case x, gamma, beta, givenMean, givenSpread
-  case dy, givenMoments, givenSums, givenOffset, givenSlope
-  case dx, dgamma, dbeta, moments, channelSums
+/// A buffer of a call, and what an overlap is refused with: NORMKIT_OK for inputs.
+private struct Buffer {
+  enum Role { case x, dy, y, dx, other }
 
-  static let forward = Buffer.y.rawValue...Buffer.givenSpread.rawValue
-  static let all = Buffer.y.rawValue...Buffer.channelSums.rawValue
-
-  /// What an overlap is refused with if the buffer is an output.
-  var status: Int {
-    switch self {
-    case .y: NORMKIT_ERROR_Y_OVERLAP
-    case .mean, .spread: NORMKIT_ERROR_STATISTICS_OVERLAP
-    case .runningMean, .runningVariance: NORMKIT_ERROR_RUNNING_OVERLAP
-    case .dx: NORMKIT_ERROR_DX_OVERLAP
-    case .dgamma, .dbeta: NORMKIT_ERROR_PARAMETER_OVERLAP
-    case .moments, .channelSums: NORMKIT_ERROR_MOMENTS_OVERLAP
-    default: NORMKIT_OK
-    }
-  }
+  let span: Span
+  let status: Int
+  let role: Role
 
   /// Whether an output may lie exactly where `input` does.
-  func mayBe(_ input: Buffer) -> Bool { self == .y && input == .x || self == .dx && (input == .x || input == .dy) }
+  func mayBe(_ input: Buffer) -> Bool {
+    let isInPlace = role == .y && input.role == .x || role == .dx && (input.role == .x || input.role == .dy)
+    return isInPlace && span.isSame(as: input.span)
+  }
+}
+
+/// The buffers that a call has, outputs first, in the order in which an overlap is laid to their charge.
+private struct Buffers {
+  static let capacity = 20
+  private let memory: UnsafeMutableBufferPointer<Buffer>
+  private var count = 0, outputs = 0
+
+  init(_ memory: UnsafeMutableBufferPointer<Buffer>) { self.memory = memory }
+
+  /// Outputs have a status, and come before all inputs.
+  @inline(__always)
+  mutating func append(_ span: Span, _ status: Int = NORMKIT_OK, _ role: Buffer.Role = .other) {
+    guard span.count > 0 && count < Buffers.capacity else { return }
+    memory.initializeElement(at: count, to: Buffer(span: span, status: status, role: role))
+    count += 1
+    if status != NORMKIT_OK { outputs = count }
+  }
+
+  func requireDisjoint() throws(Refusal) {
+    for i in 0..<outputs {
+      let output = memory[i]
+      for j in i + 1..<count where output.span.overlaps(memory[j].span) {
+        try require(output.mayBe(memory[j]), output.status)
+      }
+    }
+  }
 }
 
 extension Request {
@@ -67,51 +81,45 @@ extension Request {
   ///
   /// - sets: how many statistics there are.
   func requireDisjoint(sets: Int) throws(Refusal) {
-    let buffers = job.gradient == Int32(NK_FORWARD) && job.source != Int32(NK_FROM_MOMENTS) && job.moments == nil
-      ? Buffer.forward : Buffer.all
-    for i in buffers {
-      guard let output = Buffer(rawValue: i) else { return }
-      guard output.status != NORMKIT_OK else { continue }
-      let written = span(output, sets)
-      guard written.count > 0 else { continue }
-      for j in buffers where j != i {
-        guard let other = Buffer(rawValue: j) else { return }
-        let span = span(other, sets)
-        try require(
-          output.mayBe(other) && written.isSame(as: span) || !written.overlaps(span), output.status)
+    try withUnsafeTemporaryAllocation(of: Buffer.self, capacity: Buffers.capacity) { (memory) throws(Refusal) in
+      var buffers = Buffers(memory)
+      let entries = Int(job.parameters)
+      buffers.append(data(job.y, runs.step.y), NORMKIT_ERROR_Y_OVERLAP, .y)
+      buffers.append(statistics(job.mean, sets), NORMKIT_ERROR_STATISTICS_OVERLAP)
+      buffers.append(statistics(job.spread, sets), NORMKIT_ERROR_STATISTICS_OVERLAP)
+      buffers.append(statistics(job.running_mean, sets), NORMKIT_ERROR_RUNNING_OVERLAP)
+      buffers.append(statistics(job.running_variance, sets), NORMKIT_ERROR_RUNNING_OVERLAP)
+      buffers.append(Span(job.moments, length: sets &* momentsSize), NORMKIT_ERROR_MOMENTS_OVERLAP)
+      if job.gradient != Int32(NK_FORWARD) {
+        buffers.append(data(job.dx, runs.step.dx), NORMKIT_ERROR_DX_OVERLAP, .dx)
+        buffers.append(statistics(dgamma, entries), NORMKIT_ERROR_PARAMETER_OVERLAP)
+        buffers.append(statistics(dbeta, entries), NORMKIT_ERROR_PARAMETER_OVERLAP)
+        buffers.append(Span(channelSums, length: sets &* sumsSize), NORMKIT_ERROR_MOMENTS_OVERLAP)
+        buffers.append(data(job.dy, runs.step.y), NORMKIT_OK, .dy)
+        buffers.append(Span(job.given_sums, length: sets &* sumsSize))
+        buffers.append(statistics(job.given_offset, sets))
+        buffers.append(statistics(job.given_slope, sets))
       }
+      buffers.append(data(job.x, runs.step.x), NORMKIT_OK, .x)
+      buffers.append(Span(job.gamma, length: entries &* types.parameterSize))
+      buffers.append(Span(job.beta, length: entries &* types.parameterSize))
+      buffers.append(statistics(job.given_mean, sets))
+      buffers.append(statistics(job.given_spread, sets))
+      buffers.append(Span(job.given_moments, length: sets &* momentsSize))
+      try buffers.requireDisjoint()
     }
   }
 
-  private func span(_ buffer: Buffer, _ sets: Int) -> Span {
-    let entries = Int(job.parameters)
-    switch buffer {
-    case .x: return data(job.x, runs.step.x)
-    case .y: return data(job.y, runs.step.y)
-    case .dy: return data(job.dy, runs.step.y)
-    case .dx: return data(job.dx, runs.step.dx)
-    case .gamma: return Span(job.gamma, length: entries &* types.parameterSize)
-    case .beta: return Span(job.beta, length: entries &* types.parameterSize)
-    case .dgamma: return Span(dgamma, length: entries &* types.statisticsSize)
-    case .dbeta: return Span(dbeta, length: entries &* types.statisticsSize)
-    case .channelSums: return Span(channelSums, length: entries &* MemoryLayout<nk_sums>.stride)
-    case .mean: return statistics(job.mean, sets)
-    case .spread: return statistics(job.spread, sets)
-    case .runningMean: return statistics(job.running_mean, sets)
-    case .runningVariance: return statistics(job.running_variance, sets)
-    case .givenMean: return statistics(job.given_mean, sets)
-    case .givenSpread: return statistics(job.given_spread, sets)
-    case .givenOffset: return statistics(job.given_offset, sets)
-    case .givenSlope: return statistics(job.given_slope, sets)
-    case .moments: return Span(job.moments, length: sets &* MemoryLayout<nk_moments>.stride)
-    case .givenMoments: return Span(job.given_moments, length: sets &* MemoryLayout<nk_moments>.stride)
-    case .givenSums: return Span(job.given_sums, length: sets &* MemoryLayout<nk_sums>.stride)
-    }
-  }
+  private var momentsSize: Int { MemoryLayout<nk_moments>.stride }
+  private var sumsSize: Int { MemoryLayout<nk_sums>.stride }
 
+  @inline(__always)
   private func data(_ p: UnsafeRawPointer?, _ stride: Int) -> Span {
     Span(p, length: runs.length &* types.dataSize, count: runs.count, stride: stride &* types.dataSize)
   }
 
-  private func statistics(_ p: UnsafeRawPointer?, _ sets: Int) -> Span { Span(p, length: sets &* types.statisticsSize) }
+  @inline(__always)
+  private func statistics(_ p: UnsafeRawPointer?, _ count: Int) -> Span {
+    Span(p, length: count &* types.statisticsSize)
+  }
 }

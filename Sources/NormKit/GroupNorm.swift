@@ -53,6 +53,7 @@ private func groupNorm(
 
 extension Channels {
   /// One set per sample and group.
+  @inline(__always)
   func groupsView(_ groups: Int) -> View {
     let channelsPerGroup = channels / max(groups, 1)
     var view = View()

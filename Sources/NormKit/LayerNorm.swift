@@ -83,6 +83,7 @@ public func normkit_layer_norm_channels(
 
 extension Runs {
   /// One set per run.
+  @inline(__always)
   func rowsView() -> View {
     var view = View()
     view.keep(count, step: step)
@@ -93,6 +94,7 @@ extension Runs {
 
 extension Channels {
   /// One set per sample and position.
+  @inline(__always)
   func positionsView() -> View {
     var view = View()
     view.keep(samples, step: sampleStep)

@@ -72,7 +72,11 @@ extension Request {
   fileprivate mutating func standardize(
     by moments: UnsafePointer<normkit_channel_moments>?, _ channels: Int, _ epsilon: Double
   ) throws(Refusal) {
-    job.given_moments = try kernelMoments(moments, channels)
+    let moments = try kernelMoments(moments, channels)
+    if let moments, runs.elements > 0 {
+      for c in 0..<channels { try require(moments[c].count > 0, NORMKIT_ERROR_EMPTY_SET) }
+    }
+    job.given_moments = moments
     job.statistic = Int32(NK_GIVEN)
     job.source = Int32(NK_FROM_MOMENTS)
     job.epsilon = epsilon

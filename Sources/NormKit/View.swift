@@ -23,6 +23,10 @@ struct Steps {
   static func == (a: Steps, b: Steps) -> Bool { a.x == b.x && a.y == b.y && a.dx == b.dx }
 }
 
+/// Shorter runs are taken as columns, if there is a choice. Backward, columns cost more.
+private let shortRun = 64
+private let shortGradientRun = 16
+
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
 struct View: ~Copyable {
@@ -81,7 +85,7 @@ struct View: ~Copyable {
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isColumns = run < 64 && (reduced.extent > 1 || isGiven && lanes > 1)
+    let isColumns = run < (job.gradient == Int32(NK_FORWARD) ? shortRun : shortGradientRun) && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
       lanes = 1

@@ -63,6 +63,7 @@ func contiguousRuns(_ outer: Int, _ slices: Int, _ inner: Int) throws(Refusal) -
 }
 
 /// One set per slice.
+@inline(__always)
 func slicesView(_ outer: Int, _ slices: Int, _ inner: Int) -> View {
   var view = View()
   view.reduce(outer, step: Steps(slices &* inner))

@@ -228,6 +228,14 @@ NK_INLINE nk_f32x16 nk_load_part_bf16(const void *p, int64_t count) { return nk_
 NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
 NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
 
+/* Asks for `bytes` bytes of memory to be brought near, to be read or to be written. Harmless at any address. */
+NK_INLINE void nk_prefetch(const void *p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 3);
+}
+NK_INLINE void nk_prefetch_to_write(const void *p, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 1, 3);
+}
+
 /* Square root, exact; __builtin_sqrt would call libm to have errno set. */
 NK_INLINE double nk_sqrt(double v) { return __builtin_elementwise_sqrt(v); }
 

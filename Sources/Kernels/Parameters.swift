@@ -93,6 +93,13 @@ extension nk_job {
     return ((outer &* Int(reduced.extent) &+ f) &* Int(lanes) &+ lane) &* Int(run)
   }
 
+  /// Index of the parameter of the first element of set `s`.
+  @inline(__always)
+  func firstParameter(_ s: Int) -> Int {
+    if parameters == 1 { return 0 }
+    return element(s, 0) / Int(segment) % Int(parameters)
+  }
+
   /// Stretches of `count` elements from index `first` on that have one parameter, or, where neighbours have different
   /// ones, neighbouring parameters.
   @inline(__always)

@@ -55,6 +55,14 @@ private struct GradientRow<E: Element> {
   let dx: UnsafeMutableRawPointer?
   let lanes: GradientLanes<N>
 
+  @inline(__always)
+  init(_ start: GradientStart, _ standard: nk_standard, _ gradient: nk_gradient) {
+    x = start.x
+    dy = start.dy
+    dx = start.dx
+    lanes = GradientLanes(standard, gradient)
+  }
+
   /// Elements i to i + 15: writes dx, and gives dy and dy * z.
   @inline(__always)
   func apply(_ i: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
@@ -90,7 +98,7 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     let isUniform = Int(parameter_form) == NK_ONE_PER_SET
-    let gamma = isUniform ? weight(element(s, 0) / Int(segment) % Int(parameters), as: N.self) : 0
+    let gamma = isUniform ? weight(firstParameter(s), as: N.self) : 0
     forRuns(of: piece) { f, first, count in
       let offset = reducedOffset(f)
       let x = start.x + (offset.x &+ first) &* E.size, dy = start.dy + (offset.y &+ first) &* E.size
@@ -101,9 +109,8 @@ extension nk_job {
       }
       forSpans(from: element(s, f) &+ first, count) { done, length, index in
         if Int(parameter_form) == NK_ELEMENTS {
-          let row = GradientRow<E>(
-            x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size },
-            lanes: GradientLanes(standard, gradient))
+          let span = GradientStart(x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size })
+          let row = GradientRow<E>(span, standard, gradient)
           applyElements(row, from: 0, length, index, sums)
         } else if let dx {
           applyUniform(
@@ -135,15 +142,17 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows, the first of which is set `s`: they share gamma, and what is added to the sums.
+  /// The gradients of four rows: they share gamma, and what is added to the sums.
   @inline(never)
   func applyFourGradients<E: Element>(
-    _: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>, _ gradients: UnsafePointer<nk_gradient>,
+    _: E.Type, _ starts: UnsafePointer<GradientStart>, _ standards: UnsafePointer<nk_standard>, _ gradients: UnsafePointer<nk_gradient>,
     _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    let row0 = row(E.self, s, standards[0], gradients[0]), row1 = row(E.self, s &+ 1, standards[1], gradients[1])
-    let row2 = row(E.self, s &+ 2, standards[2], gradients[2]), row3 = row(E.self, s &+ 3, standards[3], gradients[3])
+    let row0 = GradientRow<E>(starts[0], standards[0], gradients[0])
+    let row1 = GradientRow<E>(starts[1], standards[1], gradients[1])
+    let row2 = GradientRow<E>(starts[2], standards[2], gradients[2])
+    let row3 = GradientRow<E>(starts[3], standards[3], gradients[3])
     let count = Int(run), gammas = UnsafeRawPointer(self.gammas!)
     var i = 0
     while i &+ 16 <= count {
@@ -159,13 +168,5 @@ extension nk_job {
       applyElements(row2, from: i, count, 0, sums)
       applyElements(row3, from: i, count, 0, sums)
     }
-  }
-
-  @inline(__always)
-  private func row<E: Element>(
-    _: E.Type, _ s: Int, _ standard: nk_standard, _ gradient: nk_gradient
-  ) -> GradientRow<E> {
-    let start = gradientStart(E.self, s)
-    return GradientRow<E>(x: start.x, dy: start.dy, dx: start.dx, lanes: GradientLanes(standard, gradient))
   }
 }

@@ -98,9 +98,10 @@ private struct GradientSummation<E: Element, D: Derivative> {
   }
 
   @inline(__always)
-  mutating func finish() -> nk_gradient_sums {
-    join()
-    return nk_gradient_sums(h: nk_sum_f64(total.h), hz: nk_sum_f64(total.hz), beside: nk_sum_f64(total.beside))
+  func finish() -> nk_gradient_sums {
+    nk_gradient_sums(
+      h: nk_sum_f64(total.h + N.widen(even.h + odd.h)), hz: nk_sum_f64(total.hz + N.widen(even.hz + odd.hz)),
+      beside: nk_sum_f64(total.beside + N.widen(even.beside + odd.beside)))
   }
 }
 
@@ -130,6 +131,9 @@ extension nk_job {
     _: E.Type, _: D.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer,
     _ standard: nk_standard, _ parameterSums: ParameterSums<E.Natural>?
   ) -> nk_gradient_sums {
+    if D.isFrequent && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
+      return gradientSums(E.self, x, dy, Int(run), standard, ElementWeights(gammas: UnsafeRawPointer(gammas)))
+    }
     if D.isFrequent && Int(parameter_form) != NK_ONE_PER_SET {
       return spanGradientSums(E.self, s, piece, x, dy, standard, parameterSums)
     }

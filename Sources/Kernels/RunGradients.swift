@@ -18,12 +18,14 @@ struct GradientStart {
 private struct GradientScratch {
   let standards: UnsafeMutablePointer<nk_standard>
   let gradients: UnsafeMutablePointer<nk_gradient>
+  let starts: UnsafeMutablePointer<GradientStart>
 
   /// Behind the memory that standards are formed in.
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
     standards = (base + 1024).assumingMemoryBound(to: nk_standard.self)
     gradients = (base + 1536).assumingMemoryBound(to: nk_gradient.self)
+    starts = (base + 2048).assumingMemoryBound(to: GradientStart.self)
   }
 }
 
@@ -84,6 +86,7 @@ extension nk_job {
     standardizeSets(E.self, R.self, first, count, memory, scratch.standards)
     for k in 0..<count {
       let s = first &+ k, start = gradientStart(E.self, s)
+      scratch.starts[k] = start
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
       if needsGradientSums {
         for piece in 0..<Int(pieces) {
@@ -95,11 +98,11 @@ extension nk_job {
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
     if count == mostSets && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
-      applyFourGradients(E.self, first, scratch.standards, scratch.gradients, sums)
+      applyFourGradients(E.self, scratch.starts, scratch.standards, scratch.gradients, sums)
       return
     }
     for k in 0..<count {
-      let start = gradientStart(E.self, first &+ k)
+      let start = scratch.starts[k]
       for piece in 0..<Int(pieces) {
         applyGradient(
           E.self, R.Change.self, first &+ k, piece, start, scratch.standards[k], scratch.gradients[k], sums)
@@ -109,7 +112,7 @@ extension nk_job {
 
   /// Whether sets are rows with a gamma for each element, the same for all rows.
   @inline(__always)
-  private var hasGammasOfRows: Bool { parameters == run && pieces == 1 && reduced.extent == 1 }
+  var hasGammasOfRows: Bool { parameters == run && pieces == 1 && reduced.extent == 1 }
 
   /// The gradient of set `s` from its sums; adds to the gradients of its parameters, unless they have a part in the
   /// sums of elements.
@@ -119,9 +122,9 @@ extension nk_job {
   ) -> nk_gradient {
     var total = total
     let error = correct(&total, &standard)
-    let first = element(s, 0) / Int(segment) % Int(parameters)
     switch Int(parameter_form) {
     case NK_ONE_PER_SET:
+      let first = firstParameter(s)
       if let sums {
         sums.dgamma[first] += total.hz
         sums.dbeta[first] += total.h
@@ -131,6 +134,7 @@ extension nk_job {
       total.hz *= weight
     case NK_SEGMENTS:
       guard let sums else { break }
+      let first = firstParameter(s)
       let last = first &+ (Int(run) &- 1) / Int(segment)
       for i in first...last {
         sums.dgamma[i] -= error * sums.current[i]

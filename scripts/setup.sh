@@ -9,7 +9,8 @@ scope=${1:-test}
 
 command -v swift > /dev/null || { echo "setup: swift is not in PATH (see swift.org/install)" >&2; exit 1; }
 
-packages=(binutils cmake gcc g++ libc6-dev make pkg-config python3 python3-venv)
+# openmpi-bin: mpirun, and the MPI library that mpi4py loads.
+packages=(binutils cmake gcc g++ libc6-dev make openmpi-bin pkg-config python3 python3-venv)
 if [ "$scope" = test ]; then
     packages+=(abigail-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 fi

@@ -27,7 +27,7 @@ numerics() {
         echo "skipped: this processor has no $1"
         return
     fi
-    NORMKIT_ISA=$1 pytest Tests/python/test_numerics*.py Tests/python/test_guards.py
+    NORMKIT_ISA=$1 pytest Tests/python/test_{numerics,gradients}*.py Tests/python/test_{merging,weights,guards}.py
 }
 numerics_v3() { numerics x86-64-v3; }
 numerics_v2() { numerics x86-64-v2; }

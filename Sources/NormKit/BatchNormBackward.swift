@@ -14,10 +14,12 @@ public func normkit_batch_norm_inference_backward(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    // Only the gradient of gamma depends on x.
+    var data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, dy: dy_stride, dx: dx_stride))
+    // Only the gradient of gamma depends on x: without either, dy takes its place.
     let isIndependent = x == nil && dgamma == nil
-    let strides = RowStrides(isIndependent ? dy_stride : x_stride, dy: dy_stride, dx: dx_stride)
-    let data = try Channels(layout, samples, channels, positions, strides)
+    if isIndependent {
+      data = try Channels(layout, samples, channels, positions, RowStrides(dy_stride, dy: dy_stride, dx: dx_stride))
+    }
     var request = try data.backward(
       types, isIndependent ? dy : x, dy, gamma, epsilon, dx, dgamma, dbeta, accumulate)
     try require(mean != nil || data.channels == 0, NORMKIT_ERROR_MEAN_NULL)

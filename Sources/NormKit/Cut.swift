@@ -31,9 +31,7 @@ extension nk_job {
       }
     } else {
       // Lanes are independent of each other: how many of them a block has does not change their sums.
-      let fitting = blockBytes / elementSize / rows
-      let target = min(max(fitting, 64), Int(NK_BLOCK_LANES))
-      block = Int64(run &* max(1, target / run))
+      block = Int64(run &* max(1, Int(NK_BLOCK_LANES) / run))
       blocks = (Int64(lanes &* run) &- 1) / block &+ 1
       units = kept.extent &* blocks
       let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows

@@ -3,7 +3,9 @@
 #define CHECK_H
 
 #include <math.h>
+#include <normkit.h>
 #include <stdio.h>
+#include <string.h>
 
 static int failures = 0;
 
@@ -38,5 +40,14 @@ static int failures = 0;
                 break;                                                                    \
             }                                                                             \
     } while (0)
+
+/* An argument names the instruction set that has to be in use. */
+static inline int uses_another_isa(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], normkit_isa()) == 0)
+        return 0;
+    printf("the library uses %s, not %s\n", normkit_isa(), argv[1]);
+    return 1;
+}
 
 #endif

@@ -1,36 +1,20 @@
-/* Every function once, on a small problem, against the two steps written down as they are:
- * statistics over the set S of each element, then scale and shift by the parameter of each element. */
+/* Every forward function once, on a small problem, against the two steps written down as they are:
+ * statistics over the set S of each element, then scale and shift by the parameter of each element. And what is done
+ * with weights, on numbers that are exact. */
 #include "check.h"
-#include <normkit.h>
-#include <string.h>
+#include "problem.h"
 
-enum { SAMPLES = 2, CHANNELS = 4, POSITIONS = 3, GROUPS = 2, COUNT = SAMPLES * CHANNELS * POSITIONS };
-enum { OTHER = -12345 };    /* what an output holds before a call */
+static float y[COUNT], mean[COUNT], spread[COUNT];
 
-static const double EPSILON = 1e-3;
-static float x[COUNT], y[COUNT], gamma[COUNT], beta[COUNT], mean[COUNT], spread[COUNT];
-
-/* Which set and which parameter each element belongs to, and what is expected. */
-static int set_of[COUNT], parameter_of[COUNT];
+/* What is expected. */
 static double expected[COUNT], expected_mean[COUNT], expected_variance[COUNT], expected_rstd[COUNT];
 
 static void start(void)
 {
-    for (int i = 0; i < COUNT; i++) {
-        x[i] = (float)((i * 7 % 11) - 3) / 4 + (float)i / 8;
-        gamma[i] = (float)(i + 2) / 4;
-        beta[i] = (float)(3 - i) / 2;
+    fill_problem();
+    for (int i = 0; i < COUNT; i++)
         y[i] = mean[i] = spread[i] = OTHER;
-    }
 }
-
-/* Indices of element i of [SAMPLES, CHANNELS, POSITIONS], or of [SAMPLES, POSITIONS, CHANNELS]. */
-static int sample(int i) { return i / (CHANNELS * POSITIONS); }
-static int channel(int i, int layout)
-{
-    return layout == NORMKIT_CHANNELS_FIRST ? i / POSITIONS % CHANNELS : i % CHANNELS;
-}
-static int position(int i) { return i % POSITIONS; }
 
 /* centred 0: RMS, the mean is not subtracted. */
 static void expect(int sets, int centred)
@@ -63,11 +47,8 @@ static void compare(int sets)
 
 static void rows(void)
 {
-    enum { SIZE = CHANNELS * POSITIONS };
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = sample(i), parameter_of[i] = i % SIZE;
     start();
-    expect(SAMPLES, 1);
+    expect(sets_of_rows(), 1);
     CHECK_OK(normkit_layer_norm(NORMKIT_F32, NORMKIT_F32, SAMPLES, SIZE, x, 0, gamma, beta, EPSILON,
                                 y, 0, mean, spread));
     compare(SAMPLES);
@@ -86,10 +67,8 @@ static void rows(void)
 
 static void layer_norm_channels(void)
 {
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = sample(i) * POSITIONS + position(i), parameter_of[i] = channel(i, NORMKIT_CHANNELS_FIRST);
     start();
-    expect(SAMPLES * POSITIONS, 1);
+    expect(sets_of_positions(), 1);
     CHECK_OK(normkit_layer_norm_channels(NORMKIT_F32, NORMKIT_F32, SAMPLES, CHANNELS, POSITIONS, x, 0, gamma, beta,
                                          EPSILON, y, 0, mean, spread));
     compare(SAMPLES * POSITIONS);
@@ -101,10 +80,8 @@ static void batch(int layout)
     float running_mean[CHANNELS], running_variance[CHANNELS];
     double next_mean[CHANNELS], next_variance[CHANNELS];
 
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = parameter_of[i] = channel(i, layout);
     start();
-    expect(CHANNELS, 1);
+    expect(sets_of_channels(layout), 1);
     for (int c = 0; c < CHANNELS; c++) {
         running_mean[c] = (float)c, running_variance[c] = (float)c + 1;
         next_mean[c] = 0.75 * c + 0.25 * expected_mean[c];
@@ -128,18 +105,14 @@ static void batch(int layout)
 
 static void instance_and_group(int layout)
 {
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = sample(i) * CHANNELS + channel(i, layout), parameter_of[i] = channel(i, layout);
     start();
-    expect(SAMPLES * CHANNELS, 1);
+    expect(sets_of_groups(layout, CHANNELS), 1);
     CHECK_OK(normkit_instance_norm(NORMKIT_F32, NORMKIT_F32, layout, SAMPLES, CHANNELS, POSITIONS, x, 0, gamma, beta,
                                    EPSILON, y, 0, mean, spread));
     compare(SAMPLES * CHANNELS);
 
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = sample(i) * GROUPS + channel(i, layout) / (CHANNELS / GROUPS);
     start();
-    expect(SAMPLES * GROUPS, 1);
+    expect(sets_of_groups(layout, GROUPS), 1);
     CHECK_OK(normkit_group_norm(NORMKIT_F32, NORMKIT_F32, layout, SAMPLES, CHANNELS, POSITIONS, GROUPS, x, 0, gamma,
                                 beta, EPSILON, y, 0, mean, spread));
     compare(SAMPLES * GROUPS);
@@ -169,12 +142,10 @@ static void general_form(void)
     double variance[CHANNELS];
     const int values = SAMPLES * POSITIONS;
 
-    for (int i = 0; i < COUNT; i++)
-        set_of[i] = parameter_of[i] = channel(i, NORMKIT_CHANNELS_FIRST);
     start();
     for (int c = 0; c < CHANNELS; c++)
         gamma[c] = 1, beta[c] = 0;
-    expect(CHANNELS, 1);
+    expect(sets_of_channels(NORMKIT_CHANNELS_FIRST), 1);
     CHECK_OK(normkit_normalize(NORMKIT_F32, 3, shape, 2, axes, x, EPSILON, NORMKIT_EPSILON_INSIDE_SQRT,
                                y, mean, spread));
     compare(CHANNELS);
@@ -196,6 +167,36 @@ static void general_form(void)
     const float scale[2] = {2, 3}, shift[2] = {1, -1}, shifted[4] = {7, 11, 1, -1};
     CHECK_OK(normkit_scale_shift(NORMKIT_F32, NORMKIT_F32, 2, 2, 1, values_in, scale, shift, y));
     CHECK_NEAR(y, shifted, 4);
+}
+
+static void weight_penalty(void)
+{
+    const float w[4] = {1, -2, 0, 3}, slope[4] = {0.5f, -0.5f, 0, 0.5f}, more[4] = {1, -1.5f, 0, 2};
+    float dw[4];
+    double value;
+
+    CHECK_OK(normkit_weight_penalty(NORMKIT_F32, NORMKIT_L1, 4, w, 0.5, &value, dw, 0));
+    CHECK(value == 3 && memcmp(dw, slope, sizeof dw) == 0);
+    CHECK_OK(normkit_weight_penalty(NORMKIT_F32, NORMKIT_L2, 4, w, 0.5, &value, dw, 1));
+    CHECK(value == 3.5);
+    CHECK_NEAR(dw, more, 4);
+}
+
+/* gamma * rstd is 1 and 6. */
+static void fold_batch_norm(void)
+{
+    const double weight[2][2] = {{1, 2}, {-3, 1}}, bias[2] = {1, -1}, scale[2] = {2, 3}, shift[2] = {0.5, 1};
+    const double average[2] = {1, 2}, variance[2] = {4, 0.25};
+    const double folded[4] = {1, 2, -18, 6}, folded_bias[2] = {0.5, -17};
+    const double by_input[4] = {1, 12, -3, 6};      /* [inputs, outputs], as a transposed convolution's */
+    double w[4], b[2];
+
+    CHECK_OK(normkit_fold_batch_norm(NORMKIT_F64, 1, 2, 2, weight, bias, scale, shift, average, variance, 0, w, b));
+    CHECK_NEAR(w, folded, 4);
+    CHECK_NEAR(b, folded_bias, 2);
+    CHECK_OK(normkit_fold_batch_norm(NORMKIT_F64, 2, 2, 1, weight, NULL, scale, NULL, average, variance, 0, w, b));
+    CHECK_NEAR(w, by_input, 4);
+    CHECK(b[0] == -1 && b[1] == -12);
 }
 
 /* { 1, -1 } has mean 0 and variance 1, in every dtype. */
@@ -227,11 +228,8 @@ static void about_the_library(void)
 
 int main(int argc, char **argv)
 {
-    /* An argument names the instruction set that has to be in use. */
-    if (argc > 1 && strcmp(argv[1], normkit_isa()) != 0) {
-        printf("the library uses %s, not %s\n", normkit_isa(), argv[1]);
+    if (uses_another_isa(argc, argv))
         return 1;
-    }
     about_the_library();
     rows();
     layer_norm_channels();
@@ -241,6 +239,8 @@ int main(int argc, char **argv)
     }
     weight_norm();
     general_form();
+    weight_penalty();
+    fold_batch_norm();
     dtypes();
     printf("functions on %s: %d failures\n", normkit_isa(), failures);
     return failures != 0;

@@ -7,14 +7,18 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1" && cd "$1"
 
 "$source/bindings/c/install.sh" "$PWD/usr"
-cp "$source/bindings/c/example.c" .
+cp "$source"/bindings/c/{example,train}.c .
 
 PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --exact-version="$(sed -n 's/^set(PACKAGE_VERSION "\(.*\)")/\1/p' \
     usr/lib/cmake/NormKit/NormKitConfigVersion.cmake)" normkit
-# shellcheck disable=SC2046 # several words are wanted
-gcc -std=c99 -Wall -Wextra -Werror example.c -o by_pkg_config \
-    $(PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --cflags --libs normkit) -lm
-LD_LIBRARY_PATH=$PWD/usr/lib ./by_pkg_config > by_pkg_config.txt
+by_pkg_config() {
+    # shellcheck disable=SC2046 # several words are wanted
+    gcc -std=c99 -pedantic -Wall -Wextra -Werror "$1.c" -o "$1" \
+        $(PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --cflags --libs normkit) -lm
+    LD_LIBRARY_PATH=$PWD/usr/lib "./$1"
+}
+by_pkg_config example > by_pkg_config.txt
+by_pkg_config train     # exits with 1 if it has not found what it looks for
 
 mkdir -p project
 cat > project/CMakeLists.txt << 'END'

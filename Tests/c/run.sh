@@ -14,7 +14,10 @@ link=(-L"$work/usr/lib" -Wl,-rpath,"$work/usr/lib" -lnormkit -lm -pthread)
 
 bindings/c/install.sh "$work/usr" > /dev/null
 
-for program in functions process bits; do
+# What is right or wrong on each instruction set; its name is their argument.
+tests=(functions gradients synchronized)
+
+for program in "${tests[@]}" process bits; do
     gcc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 "${strict[@]}" "Tests/c/$program.c" -o "$work/$program" "${link[@]}"
 done
 
@@ -29,7 +32,7 @@ if [ "${1:-}" = old ]; then
         processor=${pair%:*} isa=${pair#*:}
         emulator=(qemu-x86_64 -cpu "$processor")
         echo "${processor%%,*}"
-        "${emulator[@]}" "$work/functions" "$isa"
+        for program in "${tests[@]}"; do "${emulator[@]}" "$work/$program" "$isa"; done
         "${emulator[@]}" "$work/process"
         "${emulator[@]}" "$work/bits" > "$work/emulated"
         native_bits "$isa" > "$work/native"
@@ -60,7 +63,7 @@ for isa in x86-64-v4 x86-64-v3 x86-64-v2; do
     native_bits "$isa" > "$work/$isa.bits"
     [ -s "$work/$isa.bits" ] || { echo "this processor has no $isa"; continue; }
     tested=$((tested + 1))
-    NORMKIT_ISA=$isa "$work/functions" "$isa"
+    for program in "${tests[@]}"; do NORMKIT_ISA=$isa "$work/$program" "$isa"; done
     NORMKIT_ISA=$isa "$work/bits" 3 | diff "$work/$isa.bits" -
 done
 [ "$tested" -gt 0 ]

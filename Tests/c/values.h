@@ -8,22 +8,22 @@
 
 static uint64_t random_state = 0x9e3779b97f4a7c15u;    /* never 0 */
 
-static uint64_t random_bits(void)
+static inline uint64_t random_bits(void)
 {
     random_state ^= random_state << 13, random_state ^= random_state >> 7, random_state ^= random_state << 17;
     return random_state;
 }
 
 /* Size of an element in bytes; 8, the largest, for what is no dtype. */
-static size_t element_size(int32_t dtype)
+static inline size_t element_size(int32_t dtype)
 {
     return dtype == NORMKIT_F32 ? 4 : dtype == NORMKIT_F16 || dtype == NORMKIT_BF16 ? 2 : 8;
 }
 
-static int32_t statistics_type(int32_t dtype) { return dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32; }
+static inline int32_t statistics_type(int32_t dtype) { return dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32; }
 
 /* Values in [1/8, 8), of both signs unless `positive`. */
-static void fill(int32_t dtype, void *values, int64_t count, int positive)
+static inline void fill(int32_t dtype, void *values, int64_t count, int positive)
 {
     for (int64_t i = 0; i < count; i++) {
         uint64_t bits = random_bits(), sign = positive ? 0 : bits >> 63, exponent = (bits >> 56) % 6;

@@ -13,7 +13,7 @@ swift build -c release --target NormKit --scratch-path "$build" --sanitize=addre
     -Xswiftc -sanitize-coverage=edge,inline-8bit-counters,pc-table > "$build/build.log" 2>&1 ||
     { cat "$build/build.log" >&2; exit 1; }
 # The objects, not the shared library: that one may leave nothing undefined, and the sanitizers are in the program.
-clang -std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=fuzzer,address -fuse-ld=lld -Iinclude Tests/fuzz/fuzz.c \
+clang -std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=fuzzer,address -fuse-ld=lld -Iinclude Tests/fuzz/*.c \
     "$build"/release/{NormKit,NormKitFloor,Kernels*}.build/*.o -o "$build/fuzz" -lm -pthread
 
 if [ "${1:-}" = replay ]; then

@@ -1,5 +1,5 @@
-/* Print what one small call costs: nanoseconds per call of f32 layer normalization of 1 x 64 with gamma and beta,
- * on one thread; the median of many batches of calls.
+/* Print what one small call costs: nanoseconds per call of f32 layer normalization of 1 x 64 with gamma and beta, and
+ * of its backward pass with dgamma and dbeta, on one thread; the median of many batches of calls.
  *
  * cc -O2 -I include Tests/measure/call_cost.c -L .build/release -lnormkit -o call_cost */
 #define _POSIX_C_SOURCE 200809L
@@ -22,29 +22,43 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int main(void) {
-    float x[SIZE], y[SIZE], gamma[SIZE], beta[SIZE];
+static float x[SIZE], y[SIZE], gamma[SIZE], beta[SIZE], dx[SIZE], dgamma[SIZE], dbeta[SIZE], mean, rstd;
+
+static normkit_status forward(void) {
+    return normkit_layer_norm(NORMKIT_F32, NORMKIT_F32, 1, SIZE, x, 0, gamma, beta, 1e-5, y, 0, &mean, &rstd);
+}
+
+static normkit_status backward(void) {
+    return normkit_layer_norm_backward(NORMKIT_F32, NORMKIT_F32, 1, SIZE, x, 0, y, 0, gamma, &mean, &rstd, 1e-5,
+                                       dx, 0, dgamma, dbeta, 0);
+}
+
+static void measure(const char *name, normkit_status (*function)(void)) {
     static double batches[BATCHES];
+    for (int batch = 0; batch < BATCHES; batch++) {
+        double start = now();
+        for (int call = 0; call < CALLS; call++) {
+            normkit_status status = function();
+            if (status != NORMKIT_OK) {
+                fprintf(stderr, "%s: %s\n", name, normkit_status_string(status));
+                exit(EXIT_FAILURE);
+            }
+        }
+        batches[batch] = (now() - start) / CALLS;
+    }
+    qsort(batches, BATCHES, sizeof batches[0], ascending);
+    printf("%-19s 1x64, f32, gamma and beta, %s: %.1f ns per call (median of %d batches of %d calls)\n",
+           name, normkit_isa(), batches[BATCHES / 2], (int)BATCHES, (int)CALLS);
+}
+
+int main(void) {
     for (int i = 0; i < SIZE; i++) {
         x[i] = (float)(i * 37 % 64) - 31.0f;
         gamma[i] = 1.0f + (float)i / SIZE;
         beta[i] = (float)i / SIZE;
     }
     if (normkit_set_thread_count(1) != NORMKIT_OK) return EXIT_FAILURE;
-    for (int batch = 0; batch < BATCHES; batch++) {
-        double start = now();
-        for (int call = 0; call < CALLS; call++) {
-            normkit_status status = normkit_layer_norm(NORMKIT_F32, NORMKIT_F32, 1, SIZE, x, 0, gamma, beta, 1e-5,
-                                                       y, 0, NULL, NULL);
-            if (status != NORMKIT_OK) {
-                fprintf(stderr, "normkit_layer_norm: %s\n", normkit_status_string(status));
-                return EXIT_FAILURE;
-            }
-        }
-        batches[batch] = (now() - start) / CALLS;
-    }
-    qsort(batches, BATCHES, sizeof batches[0], ascending);
-    printf("layer norm 1x64, f32, gamma and beta, %s: %.1f ns per call (median of %d batches of %d calls)\n",
-           normkit_isa(), batches[BATCHES / 2], (int)BATCHES, (int)CALLS);
+    measure("layer norm", forward);
+    measure("layer norm backward", backward);
     return EXIT_SUCCESS;
 }

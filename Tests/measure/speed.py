@@ -6,10 +6,7 @@ before. The last column is the time as a multiple of the time to copy the same b
 Needs the Python package of NormKit (found in bindings/python) and, for the comparison, PyTorch.
 """
 
-import importlib.util
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
 
 import normkit  # noqa: E402
-from tqdm import trange  # noqa: E402
-
-ROUNDS = 60
-ROUND_SECONDS = 2e-3
+from timing import aligned, find_torch, medians  # noqa: E402
 
 
 def layer(rows: int, size: int) -> dict[str, Callable[[], object]]:
@@ -55,44 +49,6 @@ def arrays(shape: tuple[int, ...], channels: int) -> list[np.ndarray]:
     """x, y, weight and bias in f32; y is touched, so that its pages exist."""
     rng = np.random.default_rng(0)
     return [aligned(rng.standard_normal(s)) for s in (shape, shape, channels, channels)]
-
-
-def aligned(values: np.ndarray) -> np.ndarray:
-    """A copy in f32 that starts at a multiple of 64 bytes, as engines and PyTorch allocate; NumPy does not."""
-    memory = np.empty(values.size + 16, np.float32)
-    start = -memory.ctypes.data % 64 // 4
-    copy = memory[start : start + values.size].reshape(values.shape)
-    copy[...] = values
-    return copy
-
-
-def find_torch():
-    """PyTorch on one thread, without gradients; None if it is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        return None
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
-    return torch
-
-
-def medians(calls: dict[str, Callable[[], object]], title: str) -> dict[str, float]:
-    """Median seconds per call. Calls take turns, so that a busy machine slows all alike."""
-    counts = {name: max(1, round(ROUND_SECONDS / seconds(call, 3))) for name, call in calls.items()}
-    samples = {name: [] for name in calls}
-    for _ in trange(ROUNDS, desc=title, leave=False, disable=None):
-        for name, call in calls.items():
-            samples[name].append(seconds(call, counts[name]))
-    return {name: statistics.median(times) for name, times in samples.items()}
-
-
-def seconds(call: Callable[[], object], count: int) -> float:
-    """Seconds per call over `count` calls."""
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The Python binding's copy of the C interface is the header's, in both directions."""
 
 import ctypes
+import re
 
 import pytest
 
@@ -27,9 +28,9 @@ def ctype(parameter):
     """The ctypes type for a type of the header."""
     if not parameter.pointer:
         return SCALARS[parameter.type]
-    if parameter.type in ("void", "char"):
-        return {"void": ctypes.c_void_p, "char": ctypes.c_char_p}[parameter.type]
-    return ctypes.POINTER(SCALARS[parameter.type])
+    if parameter.type in SCALARS:
+        return ctypes.POINTER(SCALARS[parameter.type])
+    return ctypes.c_char_p if parameter.type == "char" else ctypes.c_void_p
 
 
 def test_constants():
@@ -37,6 +38,14 @@ def test_constants():
     for enumeration in ENUMERATIONS:
         defined.update({name: int(member) for name, member in enumeration.__members__.items()})
     assert defined == header.constants()
+
+
+def test_structures():
+    """They consist of doubles, so that a float64 array stands for them."""
+    found = re.findall(r"typedef struct \{\s*double ([\w, ]+);\s*\} normkit_(\w+);", header.PATH.read_text())
+    assert {name: tuple(members.split(", ")) for members, name in found} == {
+        "channel_moments": _abi.CHANNEL_MOMENTS, "channel_gradient": _abi.CHANNEL_GRADIENT,
+    }
 
 
 def test_functions():

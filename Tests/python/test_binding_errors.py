@@ -33,13 +33,27 @@ def running(**changed):
     return {"running_mean": CHANNEL.copy(), "running_var": CHANNEL.copy(), **changed}
 
 
-def overlapping():
+def overlapping(out="out"):
     whole = np.ones(200, np.float32)
-    return {"x": whole[:120].reshape(4, 6, 5), "out": whole[60:180].reshape(4, 6, 5)}
+    return {"x": whole[:120].reshape(4, 6, 5), out: whole[60:180].reshape(4, 6, 5)}
+
+
+def folding(**changed):
+    """Arguments of fold_batch_norm, one of them changed."""
+    return {"weight": X, "bias": None, **running(), "channel_axis": 1, **changed}
 
 
 L, R, B, I, G = (normkit.layer_norm, normkit.rms_norm, normkit.batch_norm, normkit.instance_norm, normkit.group_norm)
 W, N, M, S = normkit.weight_norm, normkit.normalize, normkit.moments, normkit.scale_shift
+
+LB, RB, BB, GB = (
+    normkit.layer_norm_backward, normkit.rms_norm_backward, normkit.batch_norm_backward, normkit.group_norm_backward
+)
+WB, NB, MB, SB = (
+    normkit.weight_norm_backward, normkit.normalize_backward, normkit.moments_backward, normkit.scale_shift_backward
+)
+P, F = normkit.weight_penalty, normkit.fold_batch_norm
+DX, SHARED = {"dy": X + 1, "x": X}, ROW.copy()
 
 # Function, arguments, exception, what its message says.
 REFUSED = [
@@ -127,6 +141,80 @@ REFUSED = [
     (B, {"x": X[:1, :, 0], **running(), "training": True}, normkit.NormKitError, "one value per channel"),
     (I, {"x": X[:, :, :1], **running()}, ValueError, "x has 4 samples of 1 positions"),
     (I, {"x": X[:0], **running()}, ValueError, "x has 0 samples"),
+    # dy and the gradients that are wanted
+    (LB, {"dy": X[:3], "x": X}, ValueError, r"dy has shape \(3, 6, 5\); it must have \(4, 6, 5\)"),
+    (LB, {"dy": X.astype(np.float64), "x": X}, TypeError, "dy has dtype float64; it must have float32"),
+    (GB, {"dy": [1.0], "x": X, "num_groups": 2}, TypeError, "dy is a list"),
+    (LB, {"dy": gradient(X), "x": X}, ValueError, r"dy requires grad.*normkit.torch.*dy.detach\(\)"),
+    (LB, {"dy": X, "x": None}, TypeError, "x is a NoneType"),
+    (BB, {"dy": X, "x": None, "output_mask": (True, False, False)}, TypeError, "x is a NoneType"),
+    (SB, {"dy": X, "x": None}, TypeError, "x is a NoneType"),
+    (LB, {**DX, "output_mask": True}, TypeError, r"output_mask is a bool; it must be \(dx, dweight, dbias\)"),
+    (LB, {**DX, "output_mask": (True, True)}, ValueError, r"output_mask has 2 entries; .*\(dx, dweight, dbias\)"),
+    (WB, {"dw": X, "v": X, "output_mask": (True,) * 3}, ValueError, r"output_mask has 3 entries.*\(dv, dg\)"),
+    (LB, {**DX, "dx": X.copy(), "output_mask": (False, True, True)}, ValueError, "dx is given, and output_mask"),
+    (BB, {**DX, "dbias": CHANNEL.copy(), "output_mask": (True, True, False)}, ValueError, "dbias is given"),
+    (LB, {**DX, "accumulate": True}, ValueError, "dweight is missing; accumulate adds to what it holds"),
+    (LB, {**DX, "dweight": ROW.copy(), "accumulate": True}, ValueError, "dbias is missing"),
+    # where gradients go
+    (LB, {**DX, "dx": np.ones((4, 6, 5))}, TypeError, "dx has dtype float64; it must have float32"),
+    (LB, {**DX, "dx": np.ones((4, 5, 6), np.float32)}, ValueError, r"dx has shape \(4, 5, 6\)"),
+    (NB, {**DX, "dx": read_only(X)}, ValueError, "dx is read-only"),
+    (MB, {"dmean": None, "dvar": None, "x": X, "dx": read_only(X)}, ValueError, "dx is read-only"),
+    (LB, {**DX, "dweight": CHANNEL.copy()}, ValueError, r"dweight has shape \(6,\); it must have \(5,\)"),
+    (LB, {"dy": X.astype(np.float16), "x": X.astype(np.float16), "dweight": ROW.astype(np.float16)}, TypeError,
+     "dweight has dtype float16; it must have float32"),
+    (RB, {**DX, "dbias": read_only(ROW)}, ValueError, "dbias is read-only"),
+    (GB, {**DX, "num_groups": 2, "dweight": np.ones(12, np.float32)[::2]}, ValueError, "dweight is not contiguous"),
+    (WB, {"dw": X, "v": X, "dg": ROW.copy()}, ValueError, r"dg has shape \(5,\); it must have \(4,\) or \(4, 1, 1\)"),
+    (LB, {"dy": X + 1, **overlapping("dx")}, normkit.NormKitError, "dx .* overlaps"),
+    (NB, {"dy": X + 1, **overlapping("dx")}, normkit.NormKitError, "dx .* overlaps"),
+    (LB, {**DX, "dweight": SHARED, "dbias": SHARED}, normkit.NormKitError, "a gradient of parameters overlaps"),
+    # statistics that were saved
+    (LB, {**DX, "stats": X}, ValueError, r"stats has to be \(mean, rstd\)"),
+    (LB, {**DX, "stats": 1.0}, TypeError, r"stats is a float; it must be \(mean, rstd\)"),
+    (LB, {**DX, "stats": (X[..., 0], None)}, ValueError, r"stats has to be \(mean, rstd\)"),
+    (NB, {**DX, "p": 2, "stats": (X[..., 0], X[..., 0])}, ValueError, r"stats has to be \(norm\)"),
+    (LB, {**DX, "stats": (X[..., 0], X[0])}, ValueError, r"rstd in stats has shape \(6, 5\); it must have \(4, 6\)"),
+    (GB, {**DX, "num_groups": 2, "stats": (X[:, 0, :2].astype(np.float64), X[:, 0, :2])}, TypeError,
+     "mean in stats has dtype float64; it must have float32"),
+    (RB, {**DX, "rstd": ROW}, ValueError, r"rstd has shape \(5,\); it must have \(4, 6\)"),
+    (WB, {"dw": X, "v": X, "norms": ROW}, ValueError, r"norms has shape \(5,\); it must have \(4,\)"),
+    (BB, {**DX, **running(), "training": False, "stats": (CHANNEL, CHANNEL)}, ValueError, "stats needs training"),
+    (BB, {**DX, "training": False}, ValueError, "running_mean and running_var are missing"),
+    (BB, {**DX, **running(running_var=ROW), "training": False}, ValueError, r"running_var has shape \(5,\)"),
+    (BB, {"dy": X[:1, :, 0], "x": X[:1, :, 0]}, normkit.NormKitError, "more than one value per channel"),
+    # choices of backward functions
+    (LB, {**DX, "weight": CHANNEL}, ValueError, r"the shape of weight is \(6,\)"),
+    (LB, {**DX, "normalized_shape": 5, "channel_axis": 1}, ValueError, "normalized_shape and channel_axis"),
+    (LB, {**DX, "eps": -1}, normkit.NormKitError, "epsilon is negative"),
+    (BB, {**DX, "weight": gradient(CHANNEL)}, ValueError, "weight requires grad"),
+    (BB, {**DX, "eps": "1e-5"}, TypeError, "eps is a str"),
+    (BB, {**DX, "channel_axis": 0}, ValueError, "channel_axis is 0"),
+    (GB, {**DX, "num_groups": 4}, ValueError, "num_groups is 4; it must divide the 6 channels of x"),
+    (WB, {"dw": X, "v": X, "norm": "l3"}, ValueError, "norm is 'l3'"),
+    (WB, {"dw": X, "v": X, "dim": 3}, ValueError, "dim is 3; v has 3 axes"),
+    (WB, {"dw": X[:3], "v": X}, ValueError, r"dw has shape \(3, 6, 5\)"),
+    (NB, {**DX, "p": 3}, ValueError, "p is 3; it must be None, 1, 2 or inf"),
+    (NB, {**DX, "axes": 3}, ValueError, "axes is 3; x has 3 axes"),
+    (SB, {**DX, "channel_axis": 3}, ValueError, "channel_axis is 3; x has 3 axes"),
+    (MB, {"dmean": X, "dvar": None, "x": X, "axes": 0}, ValueError, r"dmean has shape \(4, 6, 5\).*\(6, 5\)"),
+    (MB, {"dmean": None, "dvar": X[0].astype(np.float64), "x": X, "axes": 0}, TypeError, "dvar has dtype float64"),
+    (MB, {"dmean": None, "dvar": X[0], "x": X, "axes": 0, "correction": 4}, normkit.NormKitError, "correction"),
+    # weights
+    (P, {"w": X, "strength": -1}, normkit.NormKitError, "strength is negative"),
+    (P, {"w": X, "strength": "1"}, TypeError, "strength is a str"),
+    (P, {"w": X, "strength": 1, "norm": "max"}, ValueError, "norm is 'max'; it must be 'l1' or 'l2'"),
+    (P, {"w": X, "strength": 1, "accumulate": True}, ValueError, "dw is missing; accumulate adds"),
+    (P, {"w": X, "strength": 1, "dw": X.astype(np.float64)}, TypeError, "dw has dtype float64"),
+    (P, {"w": X, "strength": 1, "dw": X}, normkit.NormKitError, "dw of the penalty overlaps"),
+    (P, {"w": X, "strength": 1, "dw": X.copy(), "output_mask": (True, False)}, ValueError, "dw is given"),
+    (F, folding(weight=X.astype(np.float16)), TypeError, "weight has dtype float16; it must have float32 or float64"),
+    (F, folding(bias=ROW), ValueError, r"bias has shape \(5,\); it must have \(6,\)"),
+    (F, folding(running_var=None), TypeError, "running_var is a NoneType"),
+    (F, folding(gamma=CHANNEL.astype(np.float64)), TypeError, "gamma has dtype float64; it must have float32"),
+    (F, folding(channel_axis=3), ValueError, "channel_axis is 3; weight has 3 axes"),
+    (F, folding(eps=-1), normkit.NormKitError, "epsilon is negative"),
 ]
 
 

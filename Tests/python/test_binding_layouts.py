@@ -1,44 +1,15 @@
 """Memory layouts: which are taken without a copy, and that results lie in memory as their input does."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
 import normkit
+from support.layouts import (
+    CHANNEL_LAYOUTS, CHANNELS, ELEMENTS, HEIGHT, NCHW, ROW_LAYOUTS, SAMPLES, UNFIT, WIDTH, allocated, batch,
+)
 
 torch = pytest.importorskip("torch")
 
-SAMPLES, CHANNELS, HEIGHT, WIDTH = 3, 32, 40, 36
-ELEMENTS = SAMPLES * CHANNELS * HEIGHT * WIDTH
-
-
-def allocated(call):
-    """Most bytes that NumPy and Python had allocated during `call`; all copies are made by NumPy."""
-    call()  # whatever is allocated once only
-    tracemalloc.start()
-    call()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
-
-
-def batch(shape, seed=0):
-    return np.random.default_rng(seed).normal(2, 3, shape).astype(np.float32)
-
-
-NCHW = (SAMPLES, CHANNELS, HEIGHT, WIDTH)
-
-# Arrays of shape NCHW, by how they lie in memory, that channel functions take as they are.
-CHANNEL_LAYOUTS = {
-    "channels first": lambda: batch(NCHW),
-    "channels last": lambda: batch((SAMPLES, HEIGHT, WIDTH, CHANNELS)).transpose(0, 3, 1, 2),
-    "positions transposed": lambda: batch((SAMPLES, CHANNELS, WIDTH, HEIGHT)).transpose(0, 1, 3, 2),
-    "every other sample": lambda: batch((2 * SAMPLES, CHANNELS, HEIGHT, WIDTH))[::2],
-    "half of the channels": lambda: batch((SAMPLES, 2 * CHANNELS, HEIGHT, WIDTH))[:, CHANNELS:],
-    "channels last, some": lambda: batch((SAMPLES, HEIGHT, WIDTH, CHANNELS + 5))[..., 5:].transpose(0, 3, 1, 2),
-    "read-only": lambda: np.broadcast_to(batch(NCHW), NCHW),
-}
 CHANNEL_CALLS = {
     "batch_norm": lambda x, **o: normkit.batch_norm(x, None, None, training=True, **o),
     "batch_norm inference": lambda x, **o: normkit.batch_norm(x, *np.ones((2, CHANNELS), np.float32), **o),
@@ -78,16 +49,6 @@ def test_torch_memory_format_is_kept(name):
     assert y.is_contiguous(memory_format=torch.channels_last) and y.shape == x.shape
     for other in (normkit.scale_shift(x), normkit.weight_norm(x), normkit.normalize(x, (2, 3))):
         assert other.is_contiguous(memory_format=torch.channels_last)
-
-
-ROW_LAYOUTS = {
-    "some columns": lambda: batch((300, 130))[:, 10:],
-    "some columns of a batch": lambda: batch((30, 20, 130))[..., :128],
-    "every third row": lambda: batch((300, 128))[::3],
-    "heads": lambda: batch((4, 64, 8, 32)).transpose(0, 2, 1, 3),
-    "heads of a fused projection": lambda: batch((4, 64, 24, 32))[:, :, 8:16].reshape(4 * 64, 8, 32)[:, ::8],
-    "sequence first": lambda: batch((50, 8, 64)).transpose(1, 0, 2),
-}
 
 
 @pytest.mark.parametrize("layout", ROW_LAYOUTS)
@@ -147,16 +108,6 @@ def test_statistics_of_a_transposed_array_follow_its_axes():
     for found, expected in zip(normkit.moments(x, 1), normkit.moments(np.ascontiguousarray(x), 1)):
         assert found.shape == (5, 6, 4)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-UNFIT = {
-    "every other column": lambda: batch((100, 256))[:, ::2],
-    "backwards": lambda: batch((100, 128))[::-1],
-    "broadcast": lambda: np.broadcast_to(batch(128), (100, 128)),
-    "strides that are no whole elements": lambda: np.ndarray(
-        (100, 128), np.float32, batch((110, 128)).data, offset=0, strides=(514, 4)
-    ),
-}
 
 
 @pytest.mark.parametrize("layout", UNFIT)

@@ -58,11 +58,16 @@ import normkit
 x = np.ones((2, 3), np.float32)
 reveal_type(normkit.layer_norm(x, x[0], out=x))
 reveal_type(normkit.rms_norm(x, return_stats=True))
+reveal_type(normkit.layer_norm_backward(x, x, x[0])[0])
+reveal_type(normkit.Moments(3).accumulate(x).merge(normkit.Moments(3)).data)
+normkit.batch_norm_synchronized(x, x)
 normkit.layer_norm([1.0])
 normkit.group_norm(x, "2")
 """)
     printed = mypy(source, tmp_path=tmp_path).stdout
     assert re.search(r'type is "numpy.ndarray', printed) and re.search(r'type is "tuple\[numpy.ndarray', printed)
+    assert re.search(r'type is "numpy.ndarray.*\| None"', printed) and re.search(r'float64', printed)
+    assert re.search(r'Argument 2 to "batch_norm_synchronized" has incompatible type.*"Moments"', printed)
     assert re.findall(r'error: No overload variant of "(\w+)" matches', printed) == ["layer_norm", "group_norm"]
 
 

@@ -9,63 +9,73 @@ from pathlib import Path
 
 import pytest
 
-from support import library
-from support.catalogue import large_problems, short_problems
+from support import library, tensors
+from support.catalogue import absences, large_problems, short_problems
 from support.checks import assert_same_bits, assert_same_with_gaps
 from support.dtypes import DTYPES, F16, F32, F64
-from support.execute import execute
+from support.execute import Run, execute
 from support.memory import Offset
-from support.methods import METHODS, Method
+from support.methods import TYPED, Method
 from support.problem import Problem
 from support.strategies import small
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-@pytest.mark.parametrize("dtype", [F32, F64, F16], ids=str)
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize(("method", "dtype"), [(m, d) for m, d in TYPED if d in (F32, F64, F16)], ids=str)
 def test_threads(method, dtype):
-    for problem in large_problems(method, dtype):
+    for problem in large_problems(method, dtype, absences(method)):
         with library.threads(1):
             alone = execute(problem)
-        for count in (2, 7):
+        for count in (2, 3, 8):
             with library.threads(count):
                 assert_same_bits(execute(problem), alone, f"{count} threads, {problem}")
 
 
 def leading(method: Method) -> str | None:
     """The argument that counts independent samples, each a contiguous part of the tensor."""
-    if str(method) in ("batch_norm_training", "weight_norm"):
+    names = method.prototype.names()
+    writes_records = tensors.RECORDS.keys() & set(method.prototype.outputs())
+    if "batch_norm_training" in method.name or "slices" in names or writes_records:
         return None
-    return next(name for name in ("rows", "samples", "outer", "shape") if name in method.prototype.names())
+    return next((name for name in ("rows", "samples", "outer", "shape") if name in names), None)
 
 
 def alone(problem: Problem, index: int) -> Problem:
     """The problem of one sample of a batch."""
     name = leading(problem.method)
     one = (1, *problem.scalars["shape"][1:]) if name == "shape" else 1
-    data = problem.inputs[problem.method.data][index:index + 1]
-    return problem.with_scalars(**{name: one}).with_inputs(**{problem.method.data: data})
+    changes = {name: values[index:index + 1] for name, values in problem.inputs.items() if of_samples(problem, name)}
+    return problem.with_scalars(**{name: one}).with_inputs(**changes)
+
+
+def of_samples(problem: Problem, name: str) -> bool:
+    """Whether a tensor has a part for each sample: data, and statistics of sets that samples have on their own."""
+    is_statistic = name in tensors.STATISTICS or name in ("dmean", "dvariance")
+    return name in tensors.DATA or is_statistic and 0 in problem.view.kept
 
 
 SAMPLES = [dict(size=7, channels=4, positions=7), dict(size=64, channels=16, positions=33),
            dict(size=1000, channels=130, positions=1), dict(size=1025, channels=32, positions=65)]
 
 
-@every_dtype
-@pytest.mark.parametrize("layout", [1, 2])
+BATCHES = [(m, dtype, layout) for m, dtype in TYPED if leading(m) for layout in (1, 2)
+           if layout == 1 or "layout" in m.prototype.names()]
+
+
 @pytest.mark.parametrize("sizes", SAMPLES, ids=lambda sizes: str(sizes["size"]))
-@pytest.mark.parametrize("method", [m for m in METHODS if leading(m)], ids=str)
-def test_one_sample_in_a_batch_of_1000(method, sizes, layout, dtype):
-    if layout == 2 and "layout" not in method.prototype.names():
-        pytest.skip("has no layout")
+@pytest.mark.parametrize(("method", "dtype", "layout"), BATCHES, ids=str)
+def test_one_sample_in_a_batch_of_1000(method, dtype, layout, sizes):
     channels, positions = sizes["channels"], sizes["positions"]
     batch = {name: 1000 for name in ("rows", "samples", "outer")}
     problem = small(method, dtype, **batch, **sizes, layout=layout, inner=positions,
                     shape=(1000, positions, channels), axes=(1, 2), correction=0)
+    own = [name for name in problem.written() if of_samples(problem, name) or name in method.essential]
+    problem = problem.asking_for(*own)
     together = execute(problem)
     for index in (0, 1, 500, 999):
-        part = {name: values[index:index + 1] for name, values in together.outputs.items()}
+        part = {name: values[index:index + 1] if of_samples(problem, name) else values
+                for name, values in together.outputs.items()}
         assert_same_bits(execute(alone(problem, index)), type(together)(together.status, part), f"sample {index}")
 
 
@@ -77,18 +87,34 @@ def test_in_place_and_offsets(dtype):
     for problem in short_problems(dtype, LENGTHS):
         wanted = execute(problem, Offset(0))
         assert_same_bits(execute(problem, Offset(1)), wanted, f"other offsets, {problem}")
-        if problem.method.result:
-            assert_same_bits(execute(problem, Offset(2), in_place=True), wanted, f"in place, {problem}")
+        for place in problem.places:
+            assert_same_bits(execute(problem, Offset(2), in_place=place), wanted, f"in place, {place}, {problem}")
+
+
+@every_dtype
+def test_each_output_alone(dtype):
+    """No output changes a bit with what is asked for beside it."""
+    for problem in short_problems(dtype, (1, 7, 37, 130)):
+        free = frozenset().union(*(names for names in problem.method.optional if len(names) == 1))
+        required = [name for name in problem.written() if name not in free and not tensors.is_running(name)]
+        wanted = execute(problem)
+        for name in problem.written():
+            if not tensors.is_running(name):
+                run = execute(problem.asking_for(name, *required))
+                part = {name: wanted.outputs[name] for name in run.outputs}
+                assert_same_bits(run, Run(wanted.status, part), f"{name} alone: {problem}")
 
 
 @every_dtype
 def test_strides(dtype):
     for problem in short_problems(dtype, LENGTHS):
-        if problem.method.has_strides:
+        names = problem.method.strides
+        if names:
             wanted = execute(problem)
             run = problem.view.run
-            for x_stride, y_stride in ((run, run), (run + 1, 0), (0, run + 5), (run + 64, run + 64)):
-                strided = problem.with_scalars(x_stride=x_stride, y_stride=y_stride)
+            for gaps in ((0, 0, 0), (1, None, 2), (None, 5, 7), (64, 64, 64)):
+                found = {name: 0 if gap is None else run + gap for name, gap in zip(names, gaps, strict=False)}
+                strided = problem.with_scalars(**found)
                 assert_same_with_gaps(strided, execute(strided), wanted)
 
 

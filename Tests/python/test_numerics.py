@@ -1,38 +1,43 @@
 """Every function against its reference: any sizes, dtypes, strides, offsets and families of data."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from support import families
 from support.checks import assert_accurate
 from support.dtypes import DTYPES, F16, F32, F64
 from support.execute import execute
+from support.fill import fill
 from support.memory import Offset
-from support.methods import METHODS, method
-from support.strategies import fill, problems, small
+from support.methods import METHODS, TYPED, Method, method
+from support.strategies import problems, small
 
-every_method = pytest.mark.parametrize("method", METHODS, ids=str)
+every_method_and_dtype = pytest.mark.parametrize(("method", "dtype"), TYPED, ids=str)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 offsets = st.builds(Offset, st.integers(0, 2**32 - 1))
 
 
-@every_dtype
-@every_method
+def may_be_in_place(method: Method) -> bool:
+    return bool(small(method, method.dtypes[0]).places)
+
+
+@every_method_and_dtype
 @given(data=st.data())
 def test_accuracy(method, dtype, data):
     problem = data.draw(problems(method, dtype))
     assert_accurate(problem, execute(problem, data.draw(offsets)))
 
 
-@every_dtype
-@pytest.mark.parametrize("method", [m for m in METHODS if m.result], ids=str)
+@pytest.mark.parametrize(("method", "dtype"), [(m, d) for m, d in TYPED if may_be_in_place(m)], ids=str)
 @given(data=st.data())
 def test_in_place(method, dtype, data):
     problem = data.draw(problems(method, dtype))
-    if method.has_strides:
-        problem = problem.with_scalars(x_stride=problem.scalars["y_stride"])
-    assert_accurate(problem, execute(problem, data.draw(offsets), in_place=True))
+    assume(problem.places)
+    output, place = data.draw(st.sampled_from(problem.places))
+    if method.strides:
+        problem = problem.with_scalars(**{f"{output}_stride": problem.stride(place)})
+    assert_accurate(problem, execute(problem, data.draw(offsets), in_place=(output, place)))
 
 
 # Sizes at which S has some 10^5 to 10^6 elements, so that sums are long, and no power of two.
@@ -47,6 +52,19 @@ LONG = {
     "normalize": dict(shape=(7, 3, 20_011), axes=(0, 2)),
     "lp_normalize": dict(shape=(7, 3, 20_011), axes=(0, 2)),
     "moments": dict(shape=(7, 3, 20_011), axes=(0, 2)),
+    "layer_norm_backward": dict(rows=2, size=300_007),
+    "layer_norm_channels_backward": dict(samples=1, channels=20_011, positions=19),
+    "rms_norm_backward": dict(rows=2, size=300_007),
+    "batch_norm_training_backward": dict(samples=9, channels=3, positions=20_011),
+    "instance_norm_backward": dict(samples=2, channels=2, positions=100_003),
+    "group_norm_backward": dict(samples=1, channels=14, groups=2, positions=30_011),
+    "weight_norm_backward": dict(outer=3, slices=2, inner=50_021),
+    "normalize_backward": dict(shape=(7, 3, 20_011), axes=(0, 2)),
+    "lp_normalize_backward": dict(shape=(7, 3, 20_011), axes=(0, 2)),
+    "moments_backward": dict(shape=(7, 3, 20_011), axes=(0, 2)),
+    "moments_accumulate": dict(samples=9, channels=3, positions=20_011),
+    "batch_norm_gradient_sums": dict(samples=9, channels=3, positions=20_011),
+    "weight_penalty": dict(size=300_007),
 }
 LAYOUTS = [(name, layout) for name in LONG for layout in (1, 2) if layout == 1 or
            "layout" in method(name).prototype.names()]
@@ -70,7 +88,7 @@ INTERLEAVED = [
 
 
 @every_dtype
-@pytest.mark.parametrize("name", ["normalize", "lp_normalize", "moments"])
+@pytest.mark.parametrize("name", [str(m) for m in METHODS if "axes" in m.prototype.names()])
 @pytest.mark.parametrize(("shape", "axes"), INTERLEAVED, ids=str)
 def test_interleaved_axes(name, dtype, shape, axes):
     problem = small(method(name), dtype, shape=shape, axes=axes, correction=0)

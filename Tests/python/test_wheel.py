@@ -72,7 +72,7 @@ def test_name_and_content(wheel):
     assert version and wheel.name.startswith(f"normkit-{version[1]}.")
     assert re.search(r"-py3-none-(manylinux_2_\d+|linux)_(x86_64|aarch64)\.whl$", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {f"normkit/{path.name}" for path in (PACKAGE / "normkit").glob("*.py")}
+    modules = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "normkit").rglob("*.py")}
     assert {*modules, "normkit/py.typed", "normkit/libnormkit.so"} == {n for n in names if n.startswith("normkit/")}
 
 

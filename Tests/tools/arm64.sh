@@ -40,12 +40,11 @@ aarch64-linux-gnu-gcc -shared "$work"/*.o -o "$work/libnormkit.so" -Wl,-soname,l
     -Wl,--version-script=include/normkit.map -lm -pthread
 ln -s libnormkit.so "$work/libnormkit.so.0"
 
-for program in functions process bits; do
+for program in functions gradients synchronized process bits; do
     aarch64-linux-gnu-gcc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 -Iinclude "Tests/c/$program.c" -o "$work/$program" \
         -L"$work" -lnormkit -lm -pthread
 done
-"${emulator[@]}" "$work/functions" arm64
-"${emulator[@]}" "$work/process"
+for program in functions gradients synchronized process; do "${emulator[@]}" "$work/$program" arm64; done
 "${emulator[@]}" "$work/bits" > "$work/arm64.bits"
 
 # The processor at hand needs a fused multiply-add to give the same bits.

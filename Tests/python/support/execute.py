@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 from . import library
 from .memory import Block, Offset
 from .problem import Problem
+from .tensors import DATA
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,21 @@ class _Buffer:
         return self.payload.copy().reshape(-1).view(self.dtype).reshape(self.shape)
 
 
-def execute(problem: Problem, memory=None, in_place: bool = False,
+def execute(problem: Problem, memory=None, in_place: tuple[str, str] | None = None,
             change: Callable[[dict[str, Block]], dict] | None = None) -> Run:
     """Call the function of a problem; assert that nothing but its outputs changed, and nothing at all if it failed.
 
     memory: see memory.py; unaligned buffers between canaries by default.
-    in_place: the result is written over the data.
+    in_place: an output and the input that it is written over.
     change: from the block of each buffer to arguments that are passed instead of the right ones.
     """
     memory = memory or Offset(0)
     method = problem.method
     buffers = _buffers(problem, memory)
     if in_place:
-        assert not method.has_strides or problem.stride("x") == problem.stride("y")
-        buffers[method.result] = buffers[method.data]
+        output, place = in_place
+        assert problem.stride(output) == problem.stride(place)
+        buffers[output] = buffers[place]
 
     written = problem.written()
     before = {name: buffer.block.around.copy() for name, buffer in buffers.items()}
@@ -72,19 +74,16 @@ def execute(problem: Problem, memory=None, in_place: bool = False,
 def _buffers(problem: Problem, memory) -> dict[str, _Buffer]:
     """A buffer for each tensor that is not NULL, inputs filled in."""
     buffers = {}
-    for name, values in problem.inputs.items():
-        if values is None:
+    for parameter in problem.method.prototype.buffers():
+        name, values = parameter.name, problem.inputs.get(parameter.name)
+        if values is None and name not in problem.outputs:
             continue
-        if name == problem.method.data:
-            buffers[name] = _Buffer(memory, values.shape, values.dtype, problem.view.run, problem.stride("x"))
-        else:
-            buffers[name] = _Buffer(memory, values.shape, values.dtype, values.size, values.size)
-        buffers[name].write(values)
-    for name in sorted(problem.outputs):
-        shape, dtype = problem.output_shape(name), problem.output_type(name).numpy
+        shape, dtype = problem.shape_of(name), problem.type_of(name).numpy
         size = int(np.prod(shape, dtype=np.int64))
-        run, stride = (problem.view.run, problem.stride("y")) if name == problem.method.result else (size, size)
+        run, stride = (problem.view.run, problem.stride(name)) if name in DATA else (size, size)
         buffers[name] = _Buffer(memory, shape, dtype, run, stride)
+        if values is not None:
+            buffers[name].write(values)
     return buffers
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .dtypes import F64, DType, rounded
-from .methods import View
+from . import gradients
+from .dtypes import F16, F64, DType, rounded
+from .methods import Method
+from .views import View
 
 _HUGE = {"F32": 1e25, "F64": 1e149, "F16": 8e3, "BF16": 1e25}
 _TINY = {"F32": 1e-25, "F64": 1e-145, "F16": 1e-4, "BF16": 1e-25}
@@ -70,11 +72,23 @@ def _zeros(rng, view, dtype):
 NORMAL = Family("normal", _normal)
 LARGE_MEAN = Family("large_mean", _large_mean)
 CONSTANT = Family("constant", _constant)
+HUGE = Family("huge", _huge)
+TINY = Family("tiny", _tiny)
 SUBNORMAL = Family("subnormal", _subnormal)
-_ALL = (NORMAL, LARGE_MEAN, CONSTANT, Family("huge", _huge), Family("tiny", _tiny), SUBNORMAL,
-        Family("wide", _wide), Family("zeros", _zeros))
+WIDE = Family("wide", _wide)
+ZEROS = Family("zeros", _zeros)
+_ALL = (NORMAL, LARGE_MEAN, CONSTANT, HUGE, TINY, SUBNORMAL, WIDE, ZEROS)
 
 
-def families(dtype: DType) -> tuple[Family, ...]:
-    """All families for a dtype. Squares of subnormals are beyond f64, which has no wider type to hold them."""
-    return tuple(family for family in _ALL if not (family is SUBNORMAL and dtype == F64))
+def families(method: Method, dtype: DType) -> tuple[Family, ...]:
+    """All families of data for a function. Squares of subnormals are beyond f64, which has no wider type to hold them;
+    backward, so may be the rstd of subnormals."""
+    without = dtype == F64 or (method.is_backward or method.incoming) and dtype != F16
+    return tuple(family for family in _ALL if not (family is SUBNORMAL and without))
+
+
+def incoming(method: Method) -> tuple[Family, ...]:
+    """All families of gradients that a backward function is given. Their product with x may be beyond f32, where x is
+    not standardized."""
+    return (NORMAL, LARGE_MEAN, WIDE, TINY, ZEROS) if method.formula is gradients.scale_shift else (
+        NORMAL, LARGE_MEAN, WIDE, TINY, ZEROS, HUGE)

@@ -22,8 +22,8 @@ class Parameter:
 
     @property
     def is_buffer(self) -> bool:
-        """Whether this is a tensor (void *), not a scalar or an array of integers."""
-        return self.pointer and self.type == "void"
+        """Whether this is a tensor (void *, double * or an array of structs), not a scalar or an array of integers."""
+        return self.pointer and self.type in ("void", "double", "normkit_channel_moments", "normkit_channel_gradient")
 
     @property
     def is_output(self) -> bool:
@@ -42,8 +42,11 @@ class Prototype:
     def buffers(self) -> list[Parameter]:
         return [parameter for parameter in self.parameters if parameter.is_buffer]
 
+    def inputs(self) -> list[str]:
+        return [parameter.name for parameter in self.buffers() if not parameter.is_output]
+
     def outputs(self) -> list[str]:
-        return [parameter.name for parameter in self.parameters if parameter.is_output]
+        return [parameter.name for parameter in self.buffers() if parameter.is_output]
 
 
 def _parameter(name: str, node) -> Parameter:

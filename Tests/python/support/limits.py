@@ -1,8 +1,12 @@
 """The error that a result may have, in the units of measure.py."""
 
+import math
+
 from . import library
-from .dtypes import F32, F64
+from .dtypes import F32, F64, DType
+from .header import constants
 from .problem import Problem
+from .tensors import PARAMETER_GRADIENTS
 
 # x - mean, rstd, their product, and scale and shift are rounded by half a unit each.
 _F32 = 2.0
@@ -13,13 +17,31 @@ _HALF = 0.52
 # Without fused multiply-add squares and the product with gamma are rounded too; the squares of a constant all the
 # same way, which f64 sums have no wider type for.
 _NO_FMA = {F32: 0.5, F64: 1.5}
+# dx = rstd * (h - mean of h - z * slope), slope = mean of (h * z): half a unit each for h, for the product with slope,
+# for two differences and for the product with rstd, one for z and one for slope. They do not all come together.
+_DX = {F32: 4.0, F64: 6.0}
+# Two units for a summand dy * z; and 32 equal summands, added one after another in f32, are off by 32 / 8. More are
+# added in f64, which has nothing wider for its own sums: n roundings of half a unit, which are more or less random.
+_SUM = 6.0
+_F64_SUM = 0.25
+
+
+def _sum(problem: Problem, dtype: DType) -> float:
+    """The limit for a sum of products."""
+    return _SUM + (_F64_SUM * math.sqrt(problem.view.size) if dtype == F64 else 0)
 
 
 def limit(problem: Problem, name: str) -> float:
-    """The limit for one output of a problem, result or statistic."""
-    dtype = problem.output_type(name)
+    """The limit for one output of a problem."""
+    dtype = problem.unit_type(name)
     units = {F32: _F32, F64: _F64}.get(dtype, _HALF)
+    if problem.method.is_backward:
+        units = _DX.get(dtype, _HALF)
+    if name in PARAMETER_GRADIENTS or name == "sums":
+        units = _sum(problem, dtype)
+    elif problem.method.is_backward and problem.scalars.get("norm") == constants()["MAX"] and not dtype.is_half:
+        units = max(units, _sum(problem, dtype))    # a sum is the gradient of the largest element
     if library.isa() == "x86-64-v2" and not dtype.is_half:
         units += _NO_FMA[dtype]
     # A variance is off by twice as much as the rstd that belongs to it.
-    return 2 * units if name in ("variance", "running_variance") else units
+    return 2 * units if name in ("variance", "running_variance", "moments") else units

@@ -5,9 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from .dtypes import DType
-from .methods import Method, View, is_running
+from . import tensors
+from .dtypes import F64, DType, rounded
+from .gradients import saved
+from .methods import Method
 from .reference import Expected
+from .views import View
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,9 @@ class Problem:
     """One call.
 
     scalars: every argument that is no tensor, by its name in the header (shape and axes as tuples).
-    inputs: every tensor that is read, dense and shaped as View says, or None for NULL. Running statistics count
-        as inputs.
-    outputs: names of the outputs that are asked for (running statistics not counted).
+    inputs: every tensor that is read, dense and shaped as View says, or None for NULL; among them the outputs that
+        are updated in place.
+    outputs: names of the other outputs that are asked for.
     """
 
     method: Method
@@ -36,20 +39,35 @@ class Problem:
         """The reference for every output, also for those that are not asked for."""
         return self.method.formula(self)
 
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Each output and an input that it may be exactly, of those that are there."""
+        present = {name for name, values in self.inputs.items() if values is not None}
+        return tensors.places(present, set(self.written()))
+
     def stride(self, name: str) -> int:
         """Elements from one run of a tensor to the next."""
         return self.scalars.get(f"{name}_stride", 0) or self.view.run
 
-    def output_type(self, name: str) -> DType:
-        return self.dtype if name == self.method.result else self.dtype.statistics
+    def type_of(self, name: str) -> DType:
+        return tensors.type_of(name, self.dtype, self.parameter_dtype)
 
-    def output_shape(self, name: str) -> tuple[int, ...]:
-        return self.view.shape if name == self.method.result else self.view.kept_shape
+    def unit_type(self, name: str) -> DType:
+        """The type whose epsilon is the unit of an output's error: that of computation, for doubles that are made of
+        data of another type."""
+        stored = self.type_of(name)
+        return self.dtype.statistics if stored == F64 else stored
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        return tensors.shape_of(name, self.view)
+
+    def updated(self) -> list[str]:
+        """Names of the outputs that the call reads too."""
+        return [name for name in self.method.updated(self.scalars) if self.inputs.get(name) is not None]
 
     def written(self) -> list[str]:
         """Names of all buffers that the call may write."""
-        running = [name for name, values in self.inputs.items() if is_running(name) and values is not None]
-        return sorted(self.outputs) + running
+        return sorted(self.outputs) + self.updated()
 
     def with_scalars(self, **changes) -> "Problem":
         return replace(self, scalars=self.scalars | changes)
@@ -57,10 +75,17 @@ class Problem:
     def with_inputs(self, **changes) -> "Problem":
         return replace(self, inputs=self.inputs | changes)
 
+    def with_saved(self) -> "Problem":
+        """The same problem with the statistics that a forward function has saved, where there are any."""
+        if not any(self.inputs[name] is not None for name in self.method.saved):
+            return self
+        return self.with_inputs(**{name: rounded(values, self.type_of(name)) for name, values in saved(self).items()})
+
     def asking_for(self, *outputs: str) -> "Problem":
-        """The same problem with these outputs and no others; running statistics are left out too."""
-        inputs = {name: None if is_running(name) else values for name, values in self.inputs.items()}
-        return replace(self, inputs=inputs, outputs=frozenset(outputs))
+        """The same problem with these outputs and no others."""
+        updated = self.method.updated(self.scalars)
+        left_out = {name: None for name in updated if name not in outputs}
+        return replace(self, inputs=self.inputs | left_out, outputs=frozenset(outputs).difference(updated))
 
     def __repr__(self) -> str:
         present = [name for name, values in self.inputs.items() if values is not None]

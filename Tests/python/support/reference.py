@@ -20,22 +20,37 @@ class Expected:
     magnitude: np.ndarray
 
 
-class _Tensor:
+class Tensor:
     """The data of a problem as the formulas need it: exact, with parameters that broadcast against it."""
 
     def __init__(self, problem):
         self.problem = problem
         self.view = problem.view
-        self.x = exact(problem.inputs[problem.method.data])
+        x = problem.inputs[problem.method.data]
+        self.x = np.zeros(self.view.shape, np.longdouble) if x is None else exact(x)
         self.epsilon = np.longdouble(problem.scalars.get("epsilon", 0))
 
     def parameter(self, name: str, absent: float):
         """A parameter of one value per channel, or `absent` where it is NULL or unknown to the function."""
         values = self.problem.inputs.get(name)
-        if values is None:
-            return np.longdouble(absent)
-        shape = [n if axis in self.view.channels else 1 for axis, n in enumerate(self.view.shape)]
-        return exact(values).reshape(shape)
+        return np.longdouble(absent) if values is None else exact(values).reshape(self._channels_with_ones())
+
+    def record(self, name: str):
+        """The members of structs, one per channel, as parameters."""
+        members = np.moveaxis(exact(self.problem.inputs[name]), -1, 0)
+        return [values.reshape(self._channels_with_ones()) for values in members]
+
+    def per_channel(self, values):
+        """From values that broadcast against the tensor to one per channel."""
+        return np.broadcast_to(values, self._channels_with_ones()).reshape(self.view.channel_shape)
+
+    def _channels_with_ones(self):
+        return [n if axis in self.view.channels else 1 for axis, n in enumerate(self.view.shape)]
+
+    def kept(self, name: str):
+        """An input of one value per S, with axes of one element; 0 where it is NULL."""
+        values = self.problem.inputs[name]
+        return np.longdouble(0) if values is None else exact(values).reshape(self._kept_with_ones())
 
     def over_sets(self, reduce, values):
         """reduce(values) over each S, kept as axes of one element."""
@@ -63,7 +78,7 @@ class _Tensor:
         return Expected(values, np.abs(values) if magnitude is None else self.per_set(magnitude))
 
 
-def _centre(t: _Tensor):
+def centre(t: Tensor):
     """Mean of each S, deviations from it, and the mean of their squares."""
     first = tuple(slice(0, 1) if axis in t.view.reduced else slice(None) for axis in range(t.x.ndim))
     mean, rest = t.x[first], t.x - t.x[first]
@@ -73,32 +88,32 @@ def _centre(t: _Tensor):
     return mean, rest, t.over_sets(np.mean, rest * rest)
 
 
-def _reciprocal(values):
+def reciprocal(values):
     """1 / values, and 0 where a value is 0, as the header defines it."""
     return np.where(values == 0, 0, 1 / np.where(values == 0, 1, values))
 
 
-def _scale_and_shift(t: _Tensor, z, gamma, beta) -> Expected:
+def scale_and_shift(t: Tensor, z, gamma, beta) -> Expected:
     return t.result(z * gamma + beta, z * gamma, beta)
 
 
 @np.errstate(all="ignore")
 def standardize(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    mean, centred, variance = _centre(t)
+    t = Tensor(problem)
+    mean, centred, variance = centre(t)
     if problem.scalars.get("epsilon_rule") == constants()["EPSILON_OUTSIDE_SQRT"]:
-        rstd = _reciprocal(np.sqrt(variance) + t.epsilon)
+        rstd = reciprocal(np.sqrt(variance) + t.epsilon)
     else:
-        rstd = _reciprocal(np.sqrt(variance + t.epsilon))
+        rstd = reciprocal(np.sqrt(variance + t.epsilon))
     gamma, beta = t.parameter("gamma", 1), t.parameter("beta", 0)
     return {
-        "y": _scale_and_shift(t, centred * rstd, gamma, beta),
+        "y": scale_and_shift(t, centred * rstd, gamma, beta),
         "mean": t.statistic(mean, np.maximum(np.abs(mean), np.sqrt(variance))),
         "rstd": t.statistic(rstd),
     } | _running(t, mean, variance)
 
 
-def _running(t: _Tensor, mean, variance) -> dict[str, Expected]:
+def _running(t: Tensor, mean, variance) -> dict[str, Expected]:
     """Running statistics after the update; nothing where the problem has none."""
     if t.problem.inputs.get("running_mean") is None:
         return {}
@@ -118,29 +133,29 @@ def _running(t: _Tensor, mean, variance) -> dict[str, Expected]:
 
 @np.errstate(all="ignore")
 def rms(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    rstd = _reciprocal(np.sqrt(t.over_sets(np.mean, t.x * t.x) + t.epsilon))
+    t = Tensor(problem)
+    rstd = reciprocal(np.sqrt(t.over_sets(np.mean, t.x * t.x) + t.epsilon))
     gamma = t.parameter("gamma", 1)
     if problem.scalars["one_plus_gamma"] and problem.inputs["gamma"] is not None:
         gamma = 1 + gamma
-    return {"y": _scale_and_shift(t, t.x * rstd, gamma, t.parameter("beta", 0)), "rstd": t.statistic(rstd)}
+    return {"y": scale_and_shift(t, t.x * rstd, gamma, t.parameter("beta", 0)), "rstd": t.statistic(rstd)}
 
 
 @np.errstate(all="ignore")
 def inference(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
+    t = Tensor(problem)
     mean, variance = t.parameter("mean", 0), t.parameter("variance", 1)
-    z = (t.x - mean) * _reciprocal(np.sqrt(variance + t.epsilon))
-    return {"y": _scale_and_shift(t, z, t.parameter("gamma", 1), t.parameter("beta", 0))}
+    z = (t.x - mean) * reciprocal(np.sqrt(variance + t.epsilon))
+    return {"y": scale_and_shift(t, z, t.parameter("gamma", 1), t.parameter("beta", 0))}
 
 
 @np.errstate(all="ignore")
 def scale_shift(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    return {"y": _scale_and_shift(t, t.x, t.parameter("scale", 1), t.parameter("shift", 0))}
+    t = Tensor(problem)
+    return {"y": scale_and_shift(t, t.x, t.parameter("scale", 1), t.parameter("shift", 0))}
 
 
-def _norm(t: _Tensor):
+def norm_of(t: Tensor):
     size = np.abs(t.x)
     kind = t.problem.scalars["norm"]
     if kind == constants()["MAX"]:
@@ -152,25 +167,25 @@ def _norm(t: _Tensor):
 
 @np.errstate(all="ignore")
 def weight(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    norm = _norm(t)
+    t = Tensor(problem)
+    norm = norm_of(t)
     divisor = norm + t.epsilon
-    w = np.where(divisor == 0, 0, t.x * t.parameter("g", 1) * _reciprocal(divisor))
+    w = np.where(divisor == 0, 0, t.x * t.parameter("g", 1) * reciprocal(divisor))
     return {"w": t.result(w), "norms": t.statistic(norm)}
 
 
 @np.errstate(all="ignore")
 def lp(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    norm = _norm(t)
-    y = t.x * _reciprocal(np.maximum(norm, t.epsilon))
+    t = Tensor(problem)
+    norm = norm_of(t)
+    y = t.x * reciprocal(np.maximum(norm, t.epsilon))
     return {"y": t.result(y), "norms": t.statistic(norm)}
 
 
 @np.errstate(all="ignore")
 def moments(problem) -> dict[str, Expected]:
-    t = _Tensor(problem)
-    mean, _, variance = _centre(t)
+    t = Tensor(problem)
+    mean, _, variance = centre(t)
     n = t.view.set_size
     return {
         "mean": t.statistic(mean, np.maximum(np.abs(mean), np.sqrt(variance))),

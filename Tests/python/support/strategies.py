@@ -3,14 +3,15 @@
 Hypothesis chooses sizes, choices, strides and which arguments are NULL; values come from a seed that it chooses.
 """
 
-import numpy as np
 from hypothesis import strategies as st
 
 from . import families
-from .dtypes import DType, rounded
+from .dtypes import DType
+from .fill import fill
 from .header import constants
-from .methods import Method, View, is_running
+from .methods import Method
 from .problem import Problem
+from .views import View
 
 # One less, one more and exactly a vector of 16 lanes or a block of 64; primes; some that are long.
 _LENGTHS = (1, 2, 3, 4, 5, 7, 8, 13, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 127, 128, 129)
@@ -20,11 +21,12 @@ _BUDGET = 6000
 _CHOICES = {
     "epsilon": st.sampled_from((1e-5, 0.0, 1e-12, 0.1)),
     "epsilon_rule": st.sampled_from((0, 1)),
-    "norm": st.sampled_from((1, 2, 3)),
     "one_plus_gamma": st.sampled_from((0, 1)),
     "momentum": st.sampled_from((0.1, 0.0, 0.5, 1.0)),
     "running_variance_rule": st.sampled_from((0, 1)),
     "layout": st.sampled_from((1, 2)),
+    "accumulate": st.sampled_from((0, 1)),
+    "strength": st.sampled_from((0.5, 0.0, 1e-4, 3.0)),
 }
 EXTENTS = ("rows", "size", "samples", "channels", "positions", "outer", "slices", "inner")
 
@@ -67,78 +69,38 @@ def scalars(draw, method: Method) -> dict:
     """All arguments that are no tensors, valid and not empty. Strides are 0."""
     names = method.prototype.names()
     found = draw(_sizes(names)) | {name: draw(_CHOICES[name]) for name in names if name in _CHOICES}
-    if "running_mean" in names and found["samples"] * found["positions"] == 1:
+    found |= {"norm": draw(st.sampled_from(method.norms))} if "norm" in names else {}
+    if "batch_norm_training" in method.name and found["samples"] * found["positions"] == 1:
         found["samples"] = 2
-    found |= {name: 0 for name in ("x_stride", "y_stride") if name in names}
+    found |= {name: 0 for name in method.strides}
     if "correction" in names:
-        found["correction"] = draw(st.sampled_from((0, 1))) if method.view(found).set_size > 1 else 0
+        may_correct = method.data == "moments" or method.view(found).set_size > 1
+        found["correction"] = draw(st.sampled_from((0, 1))) if may_correct else 0
     return found
 
 
 @st.composite
-def strides(draw, view: View) -> dict:
-    """Strides for x and y: contiguous, 0 or with gaps."""
+def strides(draw, method: Method, view: View) -> dict:
+    """Row strides, where there are any: contiguous, 0 or with gaps."""
     gaps = st.sampled_from((None, 0, 1, 3, 16, 61))
     found = {}
-    for name in ("x_stride", "y_stride"):
+    for name in method.strides:
         gap = draw(gaps)
         found[name] = 0 if gap is None else view.run + gap
     return found
-
-
-def fill(method: Method, dtype: DType, parameter_dtype: DType, chosen: dict, family: families.Family, seed: int,
-         absent: frozenset[str] = frozenset()) -> Problem:
-    """A problem with data from a seed. `absent`: optional arguments to leave NULL."""
-    rng = np.random.default_rng(seed)
-    view = method.view(chosen)
-    x = family.draw(rng, view, dtype)
-    inputs, outputs = {}, set()
-    for parameter in method.prototype.buffers():
-        name = parameter.name
-        if name == method.data:
-            inputs[name] = x
-        elif name in absent:
-            if not parameter.is_output or is_running(name):
-                inputs[name] = None
-        elif is_running(name) or name in ("mean", "variance") and not parameter.is_output:
-            inputs[name] = _statistic(rng, name, x, view, dtype)
-        elif parameter.is_output:
-            outputs.add(name)
-        else:
-            inputs[name] = rounded(rng.standard_normal(view.channel_shape), parameter_dtype)
-    return Problem(method, dtype, parameter_dtype, chosen, inputs, frozenset(outputs))
-
-
-def _statistic(rng, name: str, x: np.ndarray, view: View, dtype: DType) -> np.ndarray:
-    """A given mean or variance per channel, near to that of the data and finite."""
-    if x.size == 0:
-        return np.ones(view.channel_shape, dtype.statistics.numpy)
-    x = x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        values = x.std(axis=view.reduced)
-        values = values**2 * rng.uniform(0.5, 2, values.shape) if name.endswith("variance") else (
-            x.mean(axis=view.reduced) + values * rng.standard_normal(values.shape))
-    return rounded(np.clip(values, -1e37, 1e37), dtype.statistics)
-
-
-def optional(method: Method) -> list[frozenset[str]]:
-    """Groups of arguments that may be NULL together."""
-    names = [p.name for p in method.prototype.buffers()
-             if p.name in ("gamma", "beta", "g", "scale", "shift") or p.is_output and p.name != method.result]
-    running = frozenset(name for name in names if is_running(name))
-    return [frozenset((name,)) for name in names if name not in running] + ([running] if running else [])
 
 
 @st.composite
 def problems(draw, method: Method, dtype: DType, family: families.Family | None = None) -> Problem:
     """Any valid problem of a method, with anything optional left out now and then."""
     chosen = draw(scalars(method))
-    if method.has_strides:
-        chosen |= draw(strides(method.view(chosen)))
-    family = family or draw(st.sampled_from(families.families(dtype)))
-    absent = frozenset().union(*(names for names in optional(method) if draw(st.integers(0, 3)) == 0))
-    parameter_dtype = draw(st.sampled_from(dtype.parameters))
-    return fill(method, dtype, parameter_dtype, chosen, family, draw(st.integers(0, 2**32 - 1)), absent)
+    chosen |= draw(strides(method, method.view(chosen)))
+    family = family or draw(st.sampled_from(families.families(method, dtype)))
+    incoming = draw(st.sampled_from(families.incoming(method))) if method.incoming else families.NORMAL
+    absent = frozenset().union(*(names for names in method.optional if draw(st.integers(0, 3)) == 0))
+    parameter_dtype = draw(st.sampled_from(method.parameters(dtype)))
+    seed = draw(st.integers(0, 2**32 - 1))
+    return fill(method, dtype, parameter_dtype, chosen, family, seed, absent, incoming)
 
 
 def small(method: Method, dtype: DType, **changes) -> Problem:
@@ -148,8 +110,8 @@ def small(method: Method, dtype: DType, **changes) -> Problem:
         "rows": 4, "size": 6, "samples": 4, "channels": 6, "positions": 5, "groups": 2,
         "outer": 3, "slices": 4, "inner": 5, "rank": 3, "shape": (3, 4, 5), "axis_count": 2, "axes": (0, 2),
         "layout": 1, "norm": 2, "epsilon": 1e-5, "epsilon_rule": 0, "one_plus_gamma": 0, "momentum": 0.1,
-        "running_variance_rule": 0, "correction": 1, "x_stride": 0, "y_stride": 0,
-    } | changes
+        "running_variance_rule": 0, "correction": 1, "accumulate": 0, "strength": 0.5,
+    } | dict.fromkeys(method.strides, 0) | changes
     chosen = {name: value for name, value in defaults.items() if name in names}
     chosen |= {"rank": len(chosen["shape"]), "axis_count": len(chosen["axes"])} if "shape" in names else {}
     return fill(method, dtype, dtype, chosen, families.NORMAL, seed=1)

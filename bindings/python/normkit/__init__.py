@@ -12,33 +12,52 @@ array([[-1.,  1.],
 """
 
 from ._abi import Status
-from ._batch import batch_norm
-from ._general import moments, normalize
-from ._group import group_norm
-from ._instance import instance_norm
-from ._layer import layer_norm
+from ._batch import batch_norm, batch_norm_backward
+from ._folding import fold_batch_norm
+from ._general import moments, moments_backward, normalize, normalize_backward
+from ._group import group_norm, group_norm_backward
+from ._instance import instance_norm, instance_norm_backward
+from ._layer import layer_norm, layer_norm_backward
 from ._library import NormKitError, instruction_set, library_path, version
-from ._rms import rms_norm
+from ._moments import Moments
+from ._penalty import weight_penalty
+from ._rms import rms_norm, rms_norm_backward
+from ._synchronized import batch_norm_gradient_sums, batch_norm_synchronized, batch_norm_synchronized_backward
 from ._threads import get_num_threads, set_num_threads, use_available_cores
-from ._weight import scale_shift, weight_norm
+from ._weight import scale_shift, scale_shift_backward, weight_norm, weight_norm_backward
 
 __all__ = [
+    "Moments",
     "NormKitError",
     "Status",
     "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_gradient_sums",
+    "batch_norm_synchronized",
+    "batch_norm_synchronized_backward",
+    "fold_batch_norm",
     "get_num_threads",
     "group_norm",
+    "group_norm_backward",
     "instance_norm",
+    "instance_norm_backward",
     "instruction_set",
     "layer_norm",
+    "layer_norm_backward",
     "library_path",
     "moments",
+    "moments_backward",
     "normalize",
+    "normalize_backward",
     "rms_norm",
+    "rms_norm_backward",
     "scale_shift",
+    "scale_shift_backward",
     "set_num_threads",
     "version",
     "weight_norm",
+    "weight_norm_backward",
+    "weight_penalty",
 ]
 
 __version__ = version()

@@ -32,6 +32,8 @@ class Status(enum.IntEnum):
     ERROR_ONE_PLUS_GAMMA = 9
     ERROR_CORRECTION = 10
     ERROR_THREAD_COUNT = 11
+    ERROR_ACCUMULATE = 12
+    ERROR_STRENGTH = 13
     ERROR_ROWS = 20
     ERROR_SIZE = 21
     ERROR_SAMPLES = 22
@@ -49,6 +51,8 @@ class Status(enum.IntEnum):
     ERROR_OUTER = 34
     ERROR_SLICES = 35
     ERROR_INNER = 36
+    ERROR_DY_STRIDE = 37
+    ERROR_DX_STRIDE = 38
     ERROR_X_NULL = 40
     ERROR_Y_NULL = 41
     ERROR_MEAN_NULL = 42
@@ -56,10 +60,21 @@ class Status(enum.IntEnum):
     ERROR_V_NULL = 44
     ERROR_W_NULL = 45
     ERROR_RUNNING_NULL = 46
+    ERROR_DY_NULL = 47
+    ERROR_SAVED_NULL = 48
+    ERROR_MOMENTS_NULL = 49
+    ERROR_SUMS_NULL = 50
+    ERROR_MOMENTS = 51
     ERROR_Y_OVERLAP = 60
     ERROR_STATISTICS_OVERLAP = 61
     ERROR_RUNNING_OVERLAP = 62
+    ERROR_DX_OVERLAP = 63
+    ERROR_PARAMETER_OVERLAP = 64
+    ERROR_MOMENTS_OVERLAP = 65
+    ERROR_PENALTY_OVERLAP = 66
+    ERROR_FOLDED_OVERLAP = 67
     ERROR_PROCESSOR = 80
+    ERROR_MEMORY = 81
 
 
 class DType(enum.IntEnum):
@@ -98,6 +113,11 @@ class RunningVariance(enum.IntEnum):
 
     RUNNING_UNBIASED = 0
     RUNNING_BIASED = 1
+
+
+# The structures consist of doubles: arrays of them are float64 arrays whose last axis is one of these.
+CHANNEL_MOMENTS = ("count", "mean", "m2")
+CHANNEL_GRADIENT = ("dy", "dy_z")
 
 
 # The declarations of the header, without `normkit_` and line breaks: result type, name, parameters.
@@ -144,6 +164,82 @@ normkit_status moments(int32_t dtype, int32_t rank, const int64_t *shape,
 normkit_status scale_shift(int32_t dtype, int32_t parameter_dtype,
     int64_t outer, int64_t channels, int64_t inner,
     const void *x, const void *scale, const void *shift, void *y);
+normkit_status layer_norm_backward(int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status layer_norm_channels_backward(int32_t dtype, int32_t parameter_dtype,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status rms_norm_backward(int32_t dtype, int32_t parameter_dtype, int64_t rows, int64_t size,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    int32_t one_plus_gamma, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status batch_norm_inference_backward(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *variance, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status batch_norm_training_backward(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status instance_norm_backward(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status group_norm_backward(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions, int64_t groups,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const void *mean, const void *rstd, double epsilon,
+    void *dx, int64_t dx_stride, void *dgamma, void *dbeta, int32_t accumulate);
+normkit_status weight_norm_backward(int32_t dtype, int32_t parameter_dtype, int32_t norm,
+    int64_t outer, int64_t slices, int64_t inner,
+    const void *v, const void *dw, const void *g, const void *norms, double epsilon,
+    void *dv, void *dg, int32_t accumulate);
+normkit_status normalize_backward(int32_t dtype, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes, const void *x, const void *dy,
+    const void *mean, const void *rstd, double epsilon, int32_t epsilon_rule, void *dx);
+normkit_status lp_normalize_backward(int32_t dtype, int32_t norm, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes, const void *x, const void *dy,
+    const void *norms, double epsilon, void *dx);
+normkit_status moments_backward(int32_t dtype, int32_t rank, const int64_t *shape,
+    int32_t axis_count, const int32_t *axes, const void *x,
+    const void *dmean, const void *dvariance, int64_t correction, void *dx);
+normkit_status scale_shift_backward(int32_t dtype, int32_t parameter_dtype,
+    int64_t outer, int64_t channels, int64_t inner,
+    const void *x, const void *dy, const void *scale,
+    void *dx, void *dscale, void *dshift, int32_t accumulate);
+normkit_status moments_accumulate(int32_t dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, normkit_channel_moments *moments);
+normkit_status moments_merge(int64_t channels,
+    normkit_channel_moments *moments, const normkit_channel_moments *other);
+normkit_status moments_finish(int32_t dtype, int64_t channels, const normkit_channel_moments *moments,
+    int64_t correction, double epsilon, void *mean, void *variance, void *rstd);
+normkit_status batch_norm_synchronized(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *gamma, const void *beta,
+    const normkit_channel_moments *moments, double epsilon, void *y, int64_t y_stride);
+normkit_status batch_norm_gradient_sums(int32_t dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride,
+    const normkit_channel_moments *moments, double epsilon, normkit_channel_gradient *sums);
+normkit_status batch_norm_synchronized_backward(int32_t dtype, int32_t parameter_dtype, int32_t layout,
+    int64_t samples, int64_t channels, int64_t positions,
+    const void *x, int64_t x_stride, const void *dy, int64_t dy_stride, const void *gamma,
+    const normkit_channel_moments *moments, const normkit_channel_gradient *sums, double epsilon,
+    void *dx, int64_t dx_stride);
+normkit_status weight_penalty(int32_t dtype, int32_t norm, int64_t size, const void *w, double strength,
+    double *value, void *dw, int32_t accumulate);
+normkit_status fold_batch_norm(int32_t dtype, int64_t outer, int64_t channels, int64_t inner,
+    const void *weight, const void *bias, const void *gamma, const void *beta,
+    const void *mean, const void *variance, double epsilon,
+    void *folded_weight, void *folded_bias);
 int32_t version(void);
 const char *version_string(void);
 const char *isa(void);
@@ -151,7 +247,8 @@ normkit_status set_thread_count(int32_t count);
 int32_t thread_count(void);
 """
 
-# Whether memory is only read (`const`) makes no difference to ctypes.
+# Whether memory is only read (`const`) makes no difference to ctypes. Structures are passed by the address of
+# the float64 array that stands for them.
 _TYPES: dict[str, type] = {
     "normkit_status": ctypes.c_int32,
     "int32_t": ctypes.c_int32,
@@ -162,6 +259,11 @@ _TYPES: dict[str, type] = {
     "const char *": ctypes.c_char_p,
     "const int32_t *": ctypes.POINTER(ctypes.c_int32),
     "const int64_t *": ctypes.POINTER(ctypes.c_int64),
+    "double *": ctypes.POINTER(ctypes.c_double),
+    "normkit_channel_moments *": ctypes.c_void_p,
+    "const normkit_channel_moments *": ctypes.c_void_p,
+    "normkit_channel_gradient *": ctypes.c_void_p,
+    "const normkit_channel_gradient *": ctypes.c_void_p,
 }
 
 

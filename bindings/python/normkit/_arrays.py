@@ -25,6 +25,8 @@ NUMPY_DTYPES = {
     np.dtype(np.float64): DType.F64,
     np.dtype(np.float16): DType.F16,
 }
+# Statistics of float64 data are float64, of all other data float32.
+STATISTICS_DTYPES = {dtype: DType.F64 if dtype == DType.F64 else DType.F32 for dtype in DType}
 _NAMES = {DType.F32: "float32", DType.F64: "float64", DType.F16: "float16", DType.BF16: "bfloat16"}
 _ACCEPTED = "NormKit takes float32, float64, float16 and bfloat16"
 
@@ -38,6 +40,7 @@ class Kind(NamedTuple):
     """Which library an array is of: how its library makes arrays, and how the caller gets them."""
 
     empty: Callable[[Shape, DType], Any]
+    address: Callable[[Any], int]
     transpose: Callable[[Any, Shape], Any]
     finish: Callable[[Any], Any]
 
@@ -75,8 +78,7 @@ class Array:
 
     @property
     def statistics_dtype(self) -> DType:
-        """Statistics of float64 data are float64, of all other data float32."""
-        return DType.F64 if self.dtype == DType.F64 else DType.F32
+        return STATISTICS_DTYPES[self.dtype]
 
     @property
     def byte_strides(self) -> Shape:
@@ -144,6 +146,7 @@ def describe(array: Any, name: str) -> Array:
 # ---- NumPy and the buffer protocol ---------------------------------------------------------------------
 
 
+@functools.cache
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
     """NumPy's name of an element type. Raises ImportError for bfloat16 without the package ml_dtypes."""
     if dtype == DType.BF16:
@@ -154,8 +157,17 @@ def numpy_dtype(dtype: DType) -> np.dtype[Any]:
     return np.dtype(_NAMES[dtype])
 
 
+def _address(array: np.ndarray[Any, Any]) -> int:
+    try:
+        return ctypes.addressof(borrow(array))
+    except NO_BORROW:
+        address: int = array.__array_interface__["data"][0]
+        return address
+
+
 NUMPY = Kind(
     empty=lambda shape, dtype: np.empty(shape, numpy_dtype(dtype)),
+    address=_address,
     transpose=np.transpose,
     finish=lambda array: array,
 )
@@ -167,10 +179,10 @@ def _describe_numpy(array: np.ndarray[Any, Any], name: str) -> Array:
         if array.dtype.name != "bfloat16":
             raise TypeError(f"{name} has dtype {array.dtype}; {_ACCEPTED}{_hint(array.dtype)}")
         dtype = DType.BF16
-    if isinstance(array, np.ma.MaskedArray):
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, and NormKit has no masks; pass {name}.filled(...)")
-    try:
-        address = ctypes.addressof(borrow(array))
+    try:  # what can be borrowed is contiguous and writable
+        return Array(name, NUMPY, ctypes.addressof(borrow(array)), dtype, array.shape, None, True, array)
     except NO_BORROW:
         address = array.__array_interface__["data"][0]
     flags = array.flags
@@ -194,8 +206,8 @@ def _describe_torch(torch: Any, tensor: Any, name: str) -> Array:
         raise TypeError(f"{name} is a {tensor.layout} tensor on {tensor.device}; NormKit needs it dense on the CPU")
     if tensor.requires_grad and torch.is_grad_enabled():
         raise ValueError(
-            f"{name} requires grad, and NormKit computes no gradients;"
-            f" call it under torch.no_grad(), or pass {name}.detach()"
+            f"{name} requires grad, and this function records none: those of normkit.torch do."
+            f" Or call it under torch.no_grad(), or pass {name}.detach()"
         )
     if tensor.is_neg():
         raise ValueError(f"{name} is a view that torch negates lazily; pass {name}.resolve_neg()")
@@ -212,12 +224,14 @@ def _describe_torch(torch: Any, tensor: Any, name: str) -> Array:
 
 @functools.cache
 def _torch_kind(torch: Any) -> tuple[Kind, dict[Any, DType]]:
+    dtypes = {dtype: getattr(torch, name) for dtype, name in _NAMES.items()}
     kind = Kind(
-        empty=lambda shape, dtype: torch.empty(shape, dtype=getattr(torch, _NAMES[dtype])),
+        empty=lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype]),
+        address=torch.Tensor.data_ptr,
         transpose=lambda tensor, axes: tensor.permute(axes),
         finish=lambda tensor: tensor,
     )
-    return kind, {getattr(torch, name): dtype for dtype, name in _NAMES.items()}
+    return kind, {name: dtype for dtype, name in dtypes.items()}
 
 
 # ---- DLPack --------------------------------------------------------------------------------------------

@@ -1,12 +1,34 @@
-"""Subsets of axes, as the library's general functions take them."""
+"""Axes: one of them, and subsets as the library's general functions take them."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any, Sequence
 
 from ._arrays import Array, Shape
-from ._scalars import integers
+from ._scalars import integer, integers
+
+
+def axis_of(array: Array, axis: int, name: str) -> int:
+    """`axis` counted from the start. Raises ValueError, naming the argument `name`, if `array` lacks it."""
+    rank = len(array.shape)
+    axis = integer(axis, name)
+    if not -rank <= axis < rank:
+        raise ValueError(f"{name} is {axis}; {array.name} has {rank} axes")
+    return axis % rank
+
+
+def around(shape: Shape, order: Shape, axis: int | None) -> tuple[int, int, int]:
+    """Elements before, along and after `axis`, in memory order; the whole tensor is one slice for None."""
+    if axis is None:
+        return 1, 1, math.prod(shape)
+    place = order.index(axis)
+    return (
+        math.prod(shape[i] for i in order[:place]),
+        shape[axis],
+        math.prod(shape[i] for i in order[place + 1 :]),
+    )
 
 
 def axis_list(x: Array, axes: int | Sequence[int] | None) -> list[int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, SupportsIndex, overload
+from typing import Any, Literal, Sequence, SupportsIndex, overload
 
 from ._abi import RunningVariance
-from ._arrays import describe
-from ._channels import place_channels
+from ._arrays import Array, describe
+from ._channels import by_channel, channel_sizes, place_channels
+from ._gradients import Form, backward, leading, saved_statistics, wanted
 from ._library import library
-from ._parameters import optional, parameters, running_statistics
-from ._placement import returned, statistics
+from ._parameters import Running, optional, parameters, running_statistics
+from ._placement import Arrangement, returned, statistics
 from ._scalars import integer, real
 from ._types import ArrayT, SupportsDLPack
 
@@ -106,15 +107,14 @@ def batch_norm(
     at, sizes = place_channels(array, out, channel_axis)
     channels = (sizes[2],)
     p = parameters(array, optional(weight, "weight"), optional(bias, "bias"), channels)
-    running = running_statistics(array, running_mean, running_var, sizes[2], updated=training)
     before_y = array.dtype, p.dtype, *sizes, at.x, at.x_stride, p.weight, p.bias
     if not training:
-        if running is None:
-            raise ValueError("running_mean and running_var are missing; without training they are needed")
+        constants = _constants(array, running_mean, running_var, sizes[2])
         if return_stats:
             raise ValueError("return_stats needs training: without it the statistics are the caller's own")
-        library.normkit_batch_norm_inference(*before_y, *running, real(eps, "eps"), at.y, at.y_stride)
+        library.normkit_batch_norm_inference(*before_y, *constants, real(eps, "eps"), at.y, at.y_stride)
         return returned(at.y)
+    running = running_statistics(array, running_mean, running_var, sizes[2], updated=True)
     mean = statistics(array, channels) if return_stats else None
     rstd = statistics(array, channels) if return_stats else None
     library.normkit_batch_norm_training(
@@ -129,6 +129,82 @@ def batch_norm(
         rstd,
     )
     return returned(at.y, mean, rstd)
+
+
+def batch_norm_backward(
+    dy: ArrayT,
+    x: ArrayT | None,
+    weight: SupportsDLPack | None = None,
+    eps: float = 1e-5,
+    *,
+    running_mean: SupportsDLPack | None = None,
+    running_var: SupportsDLPack | None = None,
+    training: bool = True,
+    channel_axis: int = 1,
+    stats: Sequence[SupportsDLPack] | None = None,
+    output_mask: Sequence[bool] = (True, True, True),
+    dx: ArrayT | None = None,
+    dweight: SupportsDLPack | None = None,
+    dbias: SupportsDLPack | None = None,
+    accumulate: bool = False,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]:
+    """Gradients of `batch_norm` with respect to x, weight and bias.
+
+    In training, the formulas are those of `layer_norm_backward`, with means and sums over a channel. Without
+    training mean and variance are constants, also where `instance_norm` was given them:
+    ``dx = dy * weight / sqrt(running_var + eps)``.
+
+    Args:
+        x, weight, eps, channel_axis: as `batch_norm` was given them. Without training `x` may be None if
+            dweight is not wanted.
+        training: whether `batch_norm` took the statistics of the batch.
+        running_mean, running_var: without training, as `batch_norm` was given them. In training they have no
+            part in it.
+        stats: in training, ``(mean, rstd)`` as `batch_norm` returned them for this `x`: they spare one
+            reading of it.
+        dy, output_mask, dx, dweight, dbias, accumulate: see `layer_norm_backward`; dweight and dbias have
+            shape [C].
+
+    Returns:
+        ``(dx, dweight, dbias)``, arrays like `x`, None for what is not wanted. dweight and dbias are float32
+        (float64 for float64).
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written. In training also if there is
+            only one value per channel.
+
+    >>> import numpy as np
+    >>> x, dy = np.array([[1], [2], [6]], np.float32), np.array([[1], [0], [0]], np.float32)
+    >>> mean, var = np.array([2], np.float32), np.array([4], np.float32)
+    >>> frozen = {"running_mean": mean, "running_var": var, "training": False}
+    >>> dx, dweight, dbias = batch_norm_backward(dy, x, eps=0, **frozen)
+    >>> dx.T, dweight, dbias
+    (array([[0.5, 0. , 0. ]], dtype=float32), array([-0.5], dtype=float32), array([1.], dtype=float32))
+    """
+    want = wanted(output_mask, accumulate, dx=dx, dweight=dweight, dbias=dbias)
+    array = describe(x, "x") if training else leading(dy, x, want)
+
+    def form(arrangement: Arrangement) -> Form:
+        sizes = channel_sizes(array, arrangement)
+        channels = (sizes[2],)
+        if training:
+            saved = saved_statistics(array, stats, channels)
+            return Form(library.normkit_batch_norm_training_backward, sizes, channels, saved)
+        if stats is not None:
+            raise ValueError("stats needs training: without it the statistics are the running ones")
+        constants = _constants(array, running_mean, running_var, sizes[2])
+        return Form(library.normkit_batch_norm_inference_backward, sizes, channels, constants)
+
+    gamma = optional(weight, "weight")
+    return backward(array, dy, gamma, eps, want, by_channel(array, channel_axis), form)
+
+
+def _constants(x: Array, running_mean: Any, running_var: Any, channels: int) -> Running:
+    """The running statistics, where they are the mean and variance."""
+    running = running_statistics(x, running_mean, running_var, channels, updated=False)
+    if running is None:
+        raise ValueError("running_mean and running_var are missing; without training they are needed")
+    return running
 
 
 def _momentum(momentum: float | None, num_batches_tracked: SupportsIndex | None) -> float:

@@ -8,10 +8,11 @@ from typing import Any, Literal, Sequence, overload
 from ._abi import EpsilonRule, Norm
 from ._arrays import describe
 from ._axes import axis_list, reduction
+from ._gradients import place_gradient, saved, saved_statistics, wanted
 from ._library import library
-from ._placement import dense, fit, kept_statistics, place, returned
+from ._placement import dense, fit, kept_order, kept_statistics, place, returned
 from ._scalars import integer, real
-from ._types import ArrayT
+from ._types import ArrayT, SupportsDLPack
 
 _NORMS = {1: Norm.L1, 2: Norm.L2, math.inf: Norm.MAX}
 
@@ -80,21 +81,94 @@ def normalize(
     """
     array = describe(x, "x")
     listed = axis_list(array, axes)
-    if p is not None and p not in _NORMS:
-        raise ValueError(f"p is {p}; it must be None, 1, 2 or inf")
+    norm = _norm(p)
     at = place(array, out, dense)
     over = reduction(array.shape, at.arrangement.order, listed)
     kept = [axis for axis in range(len(array.shape)) if axis not in listed]
     first = kept_statistics(array, at.arrangement, kept) if return_stats else None
-    if p is not None:
-        norm, eps = _NORMS[p], 1e-12 if eps is None else real(eps, "eps")
-        library.normkit_lp_normalize(array.dtype, norm, *over, at.x, eps, at.y, first)
+    if norm is not None:
+        library.normkit_lp_normalize(array.dtype, norm, *over, at.x, _epsilon(eps, norm), at.y, first)
         return returned(at.y, first)
     rstd = kept_statistics(array, at.arrangement, kept) if return_stats else None
-    rule = EpsilonRule.EPSILON_INSIDE_SQRT if epsilon_inside else EpsilonRule.EPSILON_OUTSIDE_SQRT
-    eps = 1e-5 if eps is None else real(eps, "eps")
-    library.normkit_normalize(array.dtype, *over, at.x, eps, rule, at.y, first, rstd)
+    library.normkit_normalize(
+        array.dtype, *over, at.x, _epsilon(eps, norm), _epsilon_rule(epsilon_inside), at.y, first, rstd
+    )
     return returned(at.y, first, rstd)
+
+
+def normalize_backward(
+    dy: ArrayT,
+    x: ArrayT,
+    axes: int | Sequence[int] | None = None,
+    p: float | None = None,
+    eps: float | None = None,
+    *,
+    epsilon_inside: bool = True,
+    stats: Sequence[SupportsDLPack] | None = None,
+    dx: ArrayT | None = None,
+) -> ArrayT:
+    """Gradient of `normalize` with respect to x.
+
+    For ``p=None`` that of `layer_norm_backward` without a weight, over `axes`. For a norm
+    ``dx = (dy - sum(dy * y) * n) / norm``, where n is the gradient of the norm: y for p 2, the sign of x for
+    p 1, and for `math.inf` the sign of x at the elements as large as the norm, divided by their number;
+    ``dx = dy / eps`` where the norm is below eps.
+
+    Args:
+        dy: the gradient of a loss with respect to y, with x's shape and dtype. Copied once if it does not lie
+            in memory as `x` does.
+        x, axes, p, eps, epsilon_inside: as `normalize` was given them.
+        stats: ``(mean, rstd)`` or ``(norm,)`` as `normalize` returned them for this `x`: they spare one
+            reading of it (not with ``epsilon_inside=False``). None: they are formed again.
+        dx: where the result goes: an array of x's shape and dtype, `dy` or `x` itself for in place.
+
+    Returns:
+        dx, an array like `x`.
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written.
+
+    >>> import numpy as np
+    >>> normalize_backward(np.array([1, 0], np.float32), np.array([3, 4], np.float32), p=2).round(3)
+    array([ 0.128, -0.096], dtype=float32)
+    """
+    array = describe(x, "x")
+    listed = axis_list(array, axes)
+    norm = _norm(p)
+    at = place_gradient(array, dy, wanted((True,), False, dx=dx), dense)
+    seen, _, gradient, _ = at.inputs
+    over = reduction(array.shape, at.arrangement.order, listed)
+    kept = [axis for axis in range(len(array.shape)) if axis not in listed]
+    shape, order = tuple(array.shape[axis] for axis in kept), kept_order(at.arrangement, kept)
+    if norm is not None:
+        (norms,) = saved_statistics(array, stats, shape, order, ("norm",))
+        library.normkit_lp_normalize_backward(
+            array.dtype, norm, *over, seen, gradient, norms, _epsilon(eps, norm), at.dx
+        )
+    else:
+        mean, rstd = saved_statistics(array, stats, shape, order)
+        library.normkit_normalize_backward(
+            array.dtype, *over, seen, gradient, mean, rstd,
+            _epsilon(eps, norm), _epsilon_rule(epsilon_inside), at.dx,
+        )
+    result: ArrayT = returned(at.dx)
+    return result
+
+
+def _norm(p: float | None) -> Norm | None:
+    if p is not None and p not in _NORMS:
+        raise ValueError(f"p is {p}; it must be None, 1, 2 or inf")
+    return None if p is None else _NORMS[p]
+
+
+def _epsilon(eps: float | None, norm: Norm | None) -> float:
+    if eps is None:
+        return 1e-5 if norm is None else 1e-12
+    return real(eps, "eps")
+
+
+def _epsilon_rule(inside: bool) -> EpsilonRule:
+    return EpsilonRule.EPSILON_INSIDE_SQRT if inside else EpsilonRule.EPSILON_OUTSIDE_SQRT
 
 
 def moments(
@@ -122,11 +196,58 @@ def moments(
     array = describe(x, "x")
     listed = axis_list(array, axes)
     kept = [axis for axis in range(len(array.shape)) if axis not in listed]
-    choices = dense(array)
-    _, stored, _ = fit(array, choices)
-    over = reduction(array.shape, choices[0].order, listed)
-    mean = kept_statistics(array, choices[0], kept)
-    variance = kept_statistics(array, choices[0], kept)
+    arrangement, stored, _ = fit(array, dense(array))
+    over = reduction(array.shape, arrangement.order, listed)
+    mean = kept_statistics(array, arrangement, kept)
+    variance = kept_statistics(array, arrangement, kept)
     library.normkit_moments(array.dtype, *over, stored, integer(correction, "correction"), mean, variance)
     result: tuple[ArrayT, ArrayT] = returned(mean, variance)
+    return result
+
+
+def moments_backward(
+    dmean: SupportsDLPack | None,
+    dvar: SupportsDLPack | None,
+    x: ArrayT,
+    axes: int | Sequence[int] | None = None,
+    correction: int = 0,
+    *,
+    dx: ArrayT | None = None,
+) -> ArrayT:
+    """Gradient of `moments` with respect to x.
+
+    For n elements ``dx = dmean / n + dvar * 2 * (x - mean) / (n - correction)``.
+
+    Args:
+        dmean, dvar: the gradients of a loss with respect to mean and variance, with their shape and dtype;
+            None is 0.
+        x, axes, correction: as `moments` was given them.
+        dx: where the result goes: an array of x's shape and dtype, `x` itself for in place.
+
+    Returns:
+        dx, an array like `x`.
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written.
+
+    >>> import numpy as np
+    >>> x = np.array([1, 2, 6], np.float32)
+    >>> moments_backward(np.array(3, np.float32), np.array(1.5, np.float32), x)
+    array([-1.,  0.,  4.], dtype=float32)
+    """
+    array = describe(x, "x")
+    listed = axis_list(array, axes)
+    kept = [axis for axis in range(len(array.shape)) if axis not in listed]
+    at = place(array, dx, dense, "dx")
+    shape, order = tuple(array.shape[axis] for axis in kept), kept_order(at.arrangement, kept)
+    library.normkit_moments_backward(
+        array.dtype,
+        *reduction(array.shape, at.arrangement.order, listed),
+        at.x,
+        saved(array, dmean, "dmean", shape, order),
+        saved(array, dvar, "dvar", shape, order),
+        integer(correction, "correction"),
+        at.y,
+    )
+    result: ArrayT = returned(at.y)
     return result

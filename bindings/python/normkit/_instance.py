@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, Sequence, overload
 
 import numpy as np
 
 from ._abi import Layout
 from ._arrays import describe, numpy_dtype
 from ._axes import reduction
-from ._channels import ChannelCall, place_channels
+from ._channels import ChannelCall, by_channel, channel_sizes, place_channels
+from ._gradients import Form, backward, saved_statistics, wanted
 from ._library import library
 from ._parameters import Running, optional, parameters, running_statistics
-from ._placement import arranged_copy, returned, statistics
+from ._placement import Arrangement, Given, arranged_copy, returned, statistics
 from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
 
@@ -125,6 +126,58 @@ def instance_norm(
     return returned(at.y, mean, rstd)
 
 
+def instance_norm_backward(
+    dy: ArrayT,
+    x: ArrayT,
+    weight: SupportsDLPack | None = None,
+    eps: float = 1e-5,
+    *,
+    channel_axis: int = 1,
+    stats: Sequence[SupportsDLPack] | None = None,
+    output_mask: Sequence[bool] = (True, True, True),
+    dx: ArrayT | None = None,
+    dweight: SupportsDLPack | None = None,
+    dbias: SupportsDLPack | None = None,
+    accumulate: bool = False,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]:
+    """Gradients of `instance_norm` with respect to x, weight and bias, with `use_input_stats`.
+
+    The formulas are those of `layer_norm_backward`, with means over a channel of a sample, and sums over a
+    channel of all samples. Without `use_input_stats` they are those of `batch_norm_backward` without
+    training.
+
+    Args:
+        x, weight, eps, channel_axis: as `instance_norm` was given them.
+        stats: ``(mean, rstd)`` as `instance_norm` returned them for this `x`: they spare one reading of it.
+        dy, output_mask, dx, dweight, dbias, accumulate: see `layer_norm_backward`; dweight and dbias have
+            shape [C].
+
+    Returns:
+        ``(dx, dweight, dbias)``, arrays like `x`, None for what is not wanted. dweight and dbias are float32
+        (float64 for float64).
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written.
+
+    >>> import numpy as np
+    >>> x, dy = np.array([[[1, 3, 5], [0, 0, 9]]], np.float32), np.array([[[1, 0, 0], [0, 2, 0]]], np.float32)
+    >>> dx, dweight, dbias = instance_norm_backward(dy, x, eps=0)
+    >>> dweight.round(3), dbias
+    (array([-1.225, -1.414], dtype=float32), array([1., 2.], dtype=float32))
+    """
+    want = wanted(output_mask, accumulate, dx=dx, dweight=dweight, dbias=dbias)
+    array = describe(x, "x")
+
+    def form(arrangement: Arrangement) -> Form:
+        sizes = channel_sizes(array, arrangement)
+        _, samples, channels, _ = sizes
+        saved = saved_statistics(array, stats, (samples, channels))
+        return Form(library.normkit_instance_norm_backward, sizes, (channels,), saved)
+
+    gamma = optional(weight, "weight")
+    return backward(array, dy, gamma, eps, want, by_channel(array, channel_axis), form)
+
+
 def _fold(
     call: ChannelCall, running: Running, momentum: float
 ) -> tuple[ChannelCall, list[np.ndarray[Any, Any]]]:
@@ -137,10 +190,10 @@ def _fold(
             f"x has {samples} samples of {positions} positions; to update running_var it needs at least"
             " one sample, and two positions in it"
         )
-    others = [running.mean, running.variance]
+    others = [running.mean, running.variance, at.x, *([at.y.memory] if isinstance(at.y, Given) else [])]
     for memory in running:
         others.remove(memory)
-        for other in (*others, at.x, at.y.memory):
+        for other in others:
             if np.may_share_memory(memory.bits(), other.bits()):
                 raise ValueError(f"{memory.name} overlaps {other.name}")
     if at.x_stride:

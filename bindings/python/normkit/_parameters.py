@@ -6,7 +6,16 @@ from typing import Any, NamedTuple
 
 from ._abi import DType
 from ._arrays import Array, Shape, describe
-from ._placement import arranged_copy, is_contiguous
+from ._placement import contiguous, is_contiguous
+
+
+# Parameters have the element type of the data, or float32 beside float16 and bfloat16.
+_PARAMETER_DTYPES = {
+    DType.F32: (DType.F32,),
+    DType.F64: (DType.F64,),
+    DType.F16: (DType.F16, DType.F32),
+    DType.BF16: (DType.BF16, DType.F32),
+}
 
 
 class Parameters(NamedTuple):
@@ -25,14 +34,12 @@ def parameters(x: Array, weight: Array | None, bias: Array | None, *shapes: Shap
     dtype = None
     for parameter in (weight, bias):
         if parameter is not None:
-            half = x.dtype in (DType.F16, DType.BF16)
-            parameter.require_dtype(*((x.dtype, DType.F32) if half else (x.dtype,)))
+            parameter.require_dtype(*_PARAMETER_DTYPES[x.dtype])
             parameter.require_shape(*shapes)
-            if dtype not in (None, parameter.dtype):
+            if dtype is not None and dtype is not parameter.dtype:
                 raise TypeError("weight and bias have different dtypes; they must have the same")
             dtype = parameter.dtype
-            if not is_contiguous(parameter):
-                parameter = arranged_copy(parameter, tuple(range(len(parameter.shape))))
+            parameter = contiguous(parameter)
         ready.append(parameter)
     return Parameters(x.dtype if dtype is None else dtype, *ready)
 
@@ -66,9 +73,7 @@ def running_statistics(x: Array, mean: Any, variance: Any, channels: int, update
         array.require_shape((channels,))
         if updated:
             array.require_writable()
-        if not is_contiguous(array):
-            if updated:
+            if not is_contiguous(array):
                 raise ValueError(f"{array.name} is not contiguous, and is to be updated in place")
-            array = arranged_copy(array, (0,))
-        arrays.append(array)
+        arrays.append(contiguous(array))
     return Running(*arrays)

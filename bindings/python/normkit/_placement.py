@@ -8,6 +8,7 @@ feature]. Then nothing is copied, and a new result has the same order in memory.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
@@ -29,6 +30,16 @@ class Arrangement(NamedTuple):
     layout: Layout = Layout.CHANNELS_FIRST
 
 
+@functools.cache
+def in_order(rank: int) -> Shape:
+    """All axes as they are."""
+    return tuple(range(rank))
+
+
+# Lists the arrangements that a function can use for an array, best first.
+Arrange = Callable[[Array], "list[Arrangement]"]
+
+
 def by_stride(array: Array, axes: Sequence[int]) -> Sequence[int]:
     """`axes` in the order in which they lie in memory, slowest first."""
     strides = array.strides
@@ -37,7 +48,8 @@ def by_stride(array: Array, axes: Sequence[int]) -> Sequence[int]:
 
 def dense(array: Array) -> list[Arrangement]:
     """All axes, in whichever order they lie in memory, as one run."""
-    return [Arrangement(tuple(by_stride(array, range(len(array.shape)))), 0)]
+    rank = len(array.shape)
+    return [Arrangement(in_order(rank) if array.strides is None else tuple(by_stride(array, range(rank))), 0)]
 
 
 def run_stride(array: Array, arrangement: Arrangement) -> int | None:
@@ -46,7 +58,7 @@ def run_stride(array: Array, arrangement: Arrangement) -> int | None:
     None if `array` does not lie in memory as `arrangement` says.
     """
     order, outer, _ = arrangement
-    if 0 in array.shape or (array.strides is None and order == tuple(range(len(order)))):
+    if 0 in array.shape or (array.strides is None and order == in_order(len(order))):
         return 0
     shape, strides, size = array.shape, array.byte_strides, ITEM_SIZES[array.dtype]
     run = size
@@ -68,10 +80,12 @@ def run_stride(array: Array, arrangement: Arrangement) -> int | None:
     return 0 if step in (0, run) else step // size
 
 
-def is_contiguous(array: Array) -> bool:
-    if array.strides is None:
+def is_contiguous(array: Array, order: Shape | None = None) -> bool:
+    """Whether the axes of `array` lie in memory in `order` (None: as they are), without a gap."""
+    as_they_are = in_order(len(array.shape))
+    if array.strides is None and order in (None, as_they_are):
         return True
-    return run_stride(array, Arrangement(tuple(range(len(array.shape))), 0)) is not None
+    return run_stride(array, Arrangement(as_they_are if order is None else order, 0)) is not None
 
 
 def arranged_copy(array: Array, order: Shape) -> Array:
@@ -82,24 +96,43 @@ def arranged_copy(array: Array, order: Shape) -> Array:
     return Array(array.name, array.kind, address, array.dtype, array.shape, strides, True, copy)
 
 
-class Result:
-    """An output: its memory, and the array that the caller gets. ctypes passes it as its address."""
+def contiguous(array: Array, order: Shape | None = None) -> Array:
+    """`array`, copied if its axes do not lie in memory in `order` (None: as they are) without a gap."""
+    if is_contiguous(array, order):
+        return array
+    return arranged_copy(array, in_order(len(array.shape)) if order is None else order)
 
-    def __init__(self, memory: Array, value: Any, finish: Callable[[Any], Any]) -> None:
-        self.memory = memory
+
+class Result:
+    """An output: the array that the caller gets. ctypes passes it as its address."""
+
+    __slots__ = ("_as_parameter_", "value", "finish")
+
+    def __init__(self, address: int, value: Any, finish: Callable[[Any], Any]) -> None:
+        self._as_parameter_ = address
         self.value = value
         self.finish = finish
-        self._as_parameter_ = memory._as_parameter_
+
+
+class Given(Result):
+    """An output that is the caller's own. `memory` says where it is and what is in it."""
+
+    __slots__ = ("memory",)
+
+    def __init__(self, memory: Array, value: Any) -> None:
+        super().__init__(memory._as_parameter_, value, lambda value: value)
+        self.memory = memory
 
 
 def allocate(like: Array, dtype: DType, shape: Shape, order: Shape | None = None) -> Result:
     """A new array of the kind of `like`, its axes lying in memory in `order` (None: as they are)."""
-    if order is None or order == tuple(range(len(order))):
-        stored = value = like.kind.empty(shape, dtype)
+    kind = like.kind
+    if order is None or order == in_order(len(order)):
+        stored = value = kind.empty(shape, dtype)
     else:
-        stored = like.kind.empty(tuple(shape[axis] for axis in order), dtype)
-        value = like.kind.transpose(stored, tuple(int(axis) for axis in np.argsort(order)))
-    return Result(describe(stored, "the result"), value, like.kind.finish)
+        stored = kind.empty(tuple(shape[axis] for axis in order), dtype)
+        value = kind.transpose(stored, tuple(int(axis) for axis in np.argsort(order)))
+    return Result(kind.address(stored), value, kind.finish)
 
 
 def statistics(like: Array, shape: Shape, order: Shape | None = None) -> Result:
@@ -107,16 +140,16 @@ def statistics(like: Array, shape: Shape, order: Shape | None = None) -> Result:
     return allocate(like, like.statistics_dtype, shape, order)
 
 
-def given(x: Array, out: Any) -> Result:
-    """The caller's own output for `x`.
+def given(out: Any, name: str, dtype: DType, *shapes: Shape) -> Given:
+    """The caller's own output, the argument `name`.
 
-    Raises TypeError or ValueError, naming it, if it has another dtype or shape than `x` or is read-only.
+    Raises TypeError or ValueError, naming it, if it has another dtype, none of `shapes`, or is read-only.
     """
-    memory = describe(out, "out")
-    memory.require_dtype(x.dtype)
-    memory.require_shape(x.shape)
+    memory = describe(out, name)
+    memory.require_dtype(dtype)
+    memory.require_shape(*shapes)
     memory.require_writable()
-    return Result(memory, out, lambda value: value)
+    return Given(memory, out)
 
 
 def returned(*results: Result | None) -> Any:
@@ -135,23 +168,27 @@ class Placement(NamedTuple):
     y_stride: int
 
 
+def kept_order(arrangement: Arrangement, kept: Sequence[int]) -> Shape:
+    """In which order the axes `kept` lie in memory, counted among themselves."""
+    return tuple(kept.index(axis) for axis in arrangement.order if axis in kept)
+
+
 def kept_statistics(x: Array, arrangement: Arrangement, kept: Sequence[int]) -> Result:
     """A new array with one statistic per index over the axes `kept`, lying in memory as they do."""
-    order = tuple(kept.index(axis) for axis in arrangement.order if axis in kept)
-    return statistics(x, tuple(x.shape[axis] for axis in kept), order)
+    return statistics(x, tuple(x.shape[axis] for axis in kept), kept_order(arrangement, kept))
 
 
-def fit(x: Array, choices: list[Arrangement]) -> tuple[int, Array, int]:
+def fit(x: Array, choices: Sequence[Arrangement]) -> tuple[Arrangement, Array, int]:
     """Which of `choices` fits `x`, `x`, and its stride. If none does, a copy in the order of the first."""
-    for index, arrangement in enumerate(choices):
+    for arrangement in choices:
         stride = run_stride(x, arrangement)
         if stride is not None:
-            return index, x, stride
-    return 0, arranged_copy(x, choices[0].order), 0
+            return arrangement, x, stride
+    return choices[0], arranged_copy(x, choices[0].order), 0
 
 
-def place(x: Array, out: Any, arrange: Callable[[Array], list[Arrangement]]) -> Placement:
-    """Find an arrangement that fits both `x` and `out`; allocate the output if `out` is None.
+def place(x: Array, out: Any, arrange: Arrange, name: str = "out") -> Placement:
+    """Find an arrangement that fits both `x` and `out`, the argument `name`; allocate the output without one.
 
     `arrange` lists the arrangements that the function at hand can use for an array, best first; for a
     contiguous array that is the one with its axes as they are. `x` is copied if it fits none of them, or
@@ -159,15 +196,16 @@ def place(x: Array, out: Any, arrange: Callable[[Array], list[Arrangement]]) -> 
     """
     choices = arrange(x)
     if out is None:
-        index, x, x_stride = fit(x, choices)
-        y = allocate(x, x.dtype, x.shape, choices[index].order)
-        return Placement(choices[index], x, x_stride, y, 0)
-    y = given(x, out)
+        if x.strides is None:
+            return Placement(choices[0], x, 0, allocate(x, x.dtype, x.shape), 0)
+        arrangement, x, x_stride = fit(x, choices)
+        return Placement(arrangement, x, x_stride, allocate(x, x.dtype, x.shape, arrangement.order), 0)
+    y = given(out, name, x.dtype, x.shape)
     if x.strides is None and y.memory.strides is None:
         return Placement(choices[0], x, 0, y, 0)
-    strides = [(choice, run_stride(y.memory, choice)) for choice in choices + arrange(y.memory)]
-    fitting = [(choice, stride) for choice, stride in strides if stride is not None]
+    strides = {choice: run_stride(y.memory, choice) for choice in (*choices, *arrange(y.memory))}
+    fitting = [choice for choice, stride in strides.items() if stride is not None]
     if not fitting:
-        raise ValueError("out is not contiguous, and its rows or samples are not at one stride")
-    index, x, x_stride = fit(x, [choice for choice, _ in fitting])
-    return Placement(fitting[index][0], x, x_stride, y, fitting[index][1])
+        raise ValueError(f"{name} is not contiguous, and its rows or samples are not at one stride")
+    arrangement, x, x_stride = fit(x, fitting)
+    return Placement(arrangement, x, x_stride, y, strides[arrangement] or 0)

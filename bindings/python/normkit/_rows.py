@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from ctypes import addressof, c_int32, c_int64
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from numpy import empty, ndarray
 
-from ._arrays import NO_BORROW, NUMPY_DTYPES, Array, borrow
+from ._abi import Layout
+from ._arrays import NO_BORROW, NUMPY_DTYPES, Array, Shape, borrow
+from ._placement import Arrange, Arrangement, by_stride
 from ._scalars import integers
 
 
@@ -50,11 +53,23 @@ def plain_rows(x: Any, weight: Any, bias: Any, out: Any) -> tuple[Any, ...] | No
         return None
 
 
-def trailing_axes(
+class Rows(NamedTuple):
+    """A tensor seen as rows.
+
+    kept: the axes that count them.
+    shape: the extents of the others, which make up a row.
+    arrange: lists the forms that the library takes.
+    """
+
+    kept: Sequence[int]
+    shape: Shape
+    arrange: Arrange
+
+
+def trailing_rows(
     x: Array, weight: Array | None, bias: Array | None, normalized_shape: int | Sequence[int] | None
-) -> tuple[int, ...]:
-    """The trailing axes to normalize over: as many as `normalized_shape`, else as `weight` or `bias` has,
-    else one.
+) -> Rows:
+    """Rows of trailing axes of `x`: as many as `normalized_shape`, else as `weight` or `bias` has, else one.
 
     Raises ValueError, naming the argument, if `x` does not end in those extents.
     """
@@ -68,4 +83,16 @@ def trailing_axes(
         name, row = "the row", x.shape[-1:]
     if not row or x.shape[-len(row) :] != row:
         raise ValueError(f"{name} is {row}; {x.name} has shape {x.shape}, whose last axes it must match")
-    return tuple(range(len(x.shape) - len(row), len(x.shape)))
+    kept = len(x.shape) - len(row)
+    return Rows(range(kept), row, _trailing(len(x.shape), kept))
+
+
+@functools.cache
+def _trailing(rank: int, kept: int) -> Arrange:
+    axes, counting = range(kept, rank), range(kept)
+
+    def forms(counting: Sequence[int]) -> list[Arrangement]:
+        return [Arrangement((*counting, *axes), kept, Layout.CHANNELS_LAST)]
+
+    contiguous = forms(counting)
+    return lambda array: contiguous if array.strides is None else forms(by_stride(array, counting))

@@ -9,6 +9,8 @@ from typing import Any
 
 def real(value: Any, name: str) -> float:
     """`value` as a float. Raises TypeError, naming the argument `name`, if it is no real number."""
+    if type(value) is float:
+        return value
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is a {type(value).__name__}; it must be a number")
     return float(value)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, overload
+from typing import Any, Literal, Sequence, overload
 
 from ._abi import Norm
 from ._arrays import Array, Shape, describe
+from ._axes import around, axis_of
+from ._gradients import finished, leading, parameter_gradients, place_gradient, saved, wanted
 from ._library import library
 from ._parameters import optional, parameters
 from ._placement import dense, place, returned, statistics
-from ._scalars import integer, real
+from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
 
 _NORMS = {"l1": Norm.L1, "l2": Norm.L2, "max": Norm.MAX}
@@ -78,19 +79,82 @@ def weight_norm(
     array([5., 2.], dtype=float32)
     """
     array = describe(v, "v")
-    if norm not in _NORMS:
-        raise ValueError(f"norm is {norm!r}; it must be one of 'l1', 'l2', 'max'")
-    axis = None if dim is None else _axis(array, dim, "dim")
-    slices = () if axis is None else (array.shape[axis],)
-    kept = tuple(extent if i == axis else 1 for i, extent in enumerate(array.shape))
-    p = parameters(array, optional(g, "g"), None, slices, kept, *([(1,)] if axis is None else []))
+    kind = _norm(norm)
+    axis = None if dim is None else axis_of(array, dim, "dim")
+    slices, *others = _slice_shapes(array, axis)
+    p = parameters(array, optional(g, "g"), None, slices, *others)
     at = place(array, out, dense)
     norms = statistics(array, slices) if return_norms else None
     library.normkit_weight_norm(
-        array.dtype, p.dtype, _NORMS[norm], *_around(array.shape, at.arrangement.order, axis),
+        array.dtype, p.dtype, kind, *around(array.shape, at.arrangement.order, axis),
         at.x, p.weight, real(eps, "eps"), at.y, norms,
     )
     return returned(at.y, norms)
+
+
+def weight_norm_backward(
+    dw: ArrayT,
+    v: ArrayT,
+    g: SupportsDLPack | None = None,
+    dim: int | None = 0,
+    *,
+    norm: Literal["l1", "l2", "max"] = "l2",
+    eps: float = 0.0,
+    norms: SupportsDLPack | None = None,
+    output_mask: Sequence[bool] = (True, True),
+    dv: ArrayT | None = None,
+    dg: SupportsDLPack | None = None,
+    accumulate: bool = False,
+) -> tuple[ArrayT | None, ArrayT | None]:
+    """Gradients of `weight_norm` with respect to v and g.
+
+    With ``z = v / (norm + eps)``, and sums over a slice: ``dg = sum(dw * z)``,
+    ``dv = (dw - dg * n) * g / (norm + eps)``, where n is the gradient of the norm: ``v / norm`` for l2, the
+    sign of v for l1, and for max the sign of v at the elements as large as the norm, divided by their number.
+    A slice of zeros has gradient 0.
+
+    Args:
+        dw: the gradient of a loss with respect to w, with v's shape and dtype. Copied once if it does not lie
+            in memory as `v` does.
+        v, g, dim, norm, eps: as `weight_norm` was given them. A g of None counts as 1.
+        norms: as `weight_norm` returned them for this `v`: they spare one reading of it. None: they are
+            formed again.
+        output_mask: which of dv and dg are wanted.
+        dv: where dv goes: an array of v's shape and dtype, `dw` or `v` itself for in place.
+        dg: where dg goes: contiguous, with a shape that `g` may have, float32 (float64 for float64).
+        accumulate: add to what the given `dg` holds.
+
+    Returns:
+        ``(dv, dg)``, arrays like `v`, None for what is not wanted. dg has the shape of `g`, [slices] without
+        one, and is float32 (float64 for float64).
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written.
+
+    >>> import numpy as np
+    >>> v, dw = np.array([[3, 4], [0, 2]], np.float32), np.array([[1, 0], [1, 1]], np.float32)
+    >>> dv, dg = weight_norm_backward(dw, v)
+    >>> dv.round(3)
+    array([[ 0.128, -0.096],
+           [ 0.5  ,  0.   ]], dtype=float32)
+    >>> dg
+    array([0.6, 1. ], dtype=float32)
+    """
+    want = wanted(output_mask, accumulate, dv=dv, dg=dg)
+    array, scale = describe(v, "v"), optional(g, "g")
+    kind = _norm(norm)
+    axis = None if dim is None else axis_of(array, dim, "dim")
+    shapes = _slice_shapes(array, axis)
+    p = parameters(array, scale, None, *shapes)
+    at = place_gradient(array, dw, want, dense, "dw")
+    seen, _, gradient, _ = at.inputs
+    lengths = saved(array, norms, "norms", shapes[0])
+    (dscale,) = parameter_gradients(array, want, *([] if scale is None else [scale.shape]), *shapes)
+    library.normkit_weight_norm_backward(
+        array.dtype, p.dtype, kind, *around(array.shape, at.arrangement.order, axis),
+        seen, gradient, p.weight, lengths, real(eps, "eps"), at.dx, dscale, want.accumulate,
+    )
+    return finished(at.dx, dscale)
 
 
 def scale_shift(
@@ -122,31 +186,76 @@ def scale_shift(
            [ 3., 45.]], dtype=float32)
     """
     array = describe(x, "x")
-    axis = _axis(array, channel_axis, "channel_axis")
+    axis = axis_of(array, channel_axis, "channel_axis")
     p = parameters(array, optional(weight, "weight"), optional(bias, "bias"), (array.shape[axis],))
     at = place(array, out, dense)
-    sizes = _around(array.shape, at.arrangement.order, axis)
+    sizes = around(array.shape, at.arrangement.order, axis)
     library.normkit_scale_shift(array.dtype, p.dtype, *sizes, at.x, p.weight, p.bias, at.y)
     result: ArrayT = returned(at.y)
     return result
 
 
-def _axis(array: Array, axis: int, name: str) -> int:
-    """`axis` counted from the start. Raises ValueError, naming the argument `name`, if `array` lacks it."""
-    rank = len(array.shape)
-    axis = integer(axis, name)
-    if not -rank <= axis < rank:
-        raise ValueError(f"{name} is {axis}; {array.name} has {rank} axes")
-    return axis % rank
+def scale_shift_backward(
+    dy: ArrayT,
+    x: ArrayT | None,
+    weight: SupportsDLPack | None = None,
+    channel_axis: int = 1,
+    *,
+    output_mask: Sequence[bool] = (True, True, True),
+    dx: ArrayT | None = None,
+    dweight: SupportsDLPack | None = None,
+    dbias: SupportsDLPack | None = None,
+    accumulate: bool = False,
+) -> tuple[ArrayT | None, ArrayT | None, ArrayT | None]:
+    """Gradients of `scale_shift` with respect to x, weight and bias.
 
+    ``dx = dy * weight``; ``dweight = sum(dy * x)`` and ``dbias = sum(dy)`` per channel.
 
-def _around(shape: Shape, order: Shape, axis: int | None) -> tuple[int, int, int]:
-    """Elements before, along and after `axis`, in memory order; the whole tensor is one slice for None."""
-    if axis is None:
-        return 1, 1, math.prod(shape)
-    place = order.index(axis)
-    return (
-        math.prod(shape[i] for i in order[:place]),
-        shape[axis],
-        math.prod(shape[i] for i in order[place + 1 :]),
+    Args:
+        x, weight, channel_axis: as `scale_shift` was given them. `x` may be None if dweight is not wanted.
+        dy, output_mask, dx, dweight, dbias, accumulate: see `layer_norm_backward`; dweight and dbias have
+            shape [C].
+
+    Returns:
+        ``(dx, dweight, dbias)``, arrays like `x`, None for what is not wanted. dweight and dbias are float32
+        (float64 for float64).
+
+    Raises:
+        TypeError, ValueError: naming the argument; nothing has been written.
+
+    >>> import numpy as np
+    >>> x, dy = np.array([[1, 2], [3, 4]], np.float32), np.array([[1, 0], [1, 1]], np.float32)
+    >>> dx, dweight, dbias = scale_shift_backward(dy, x, np.array([1, 10], np.float32))
+    >>> dx
+    array([[ 1.,  0.],
+           [ 1., 10.]], dtype=float32)
+    >>> dweight, dbias
+    (array([4., 4.], dtype=float32), array([2., 1.], dtype=float32))
+    """
+    want = wanted(output_mask, accumulate, dx=dx, dweight=dweight, dbias=dbias)
+    array = leading(dy, x, want)
+    axis = axis_of(array, channel_axis, "channel_axis")
+    channels = (array.shape[axis],)
+    p = parameters(array, optional(weight, "weight"), None, channels)
+    at = place_gradient(array, dy, want, dense)
+    seen, _, gradient, _ = at.inputs
+    dscale, dshift = parameter_gradients(array, want, channels)
+    library.normkit_scale_shift_backward(
+        array.dtype, p.dtype, *around(array.shape, at.arrangement.order, axis),
+        seen, gradient, p.weight, at.dx, dscale, dshift, want.accumulate,
     )
+    return finished(at.dx, dscale, dshift)
+
+
+def _norm(norm: str) -> Norm:
+    if norm not in _NORMS:
+        raise ValueError(f"norm is {norm!r}; it must be one of 'l1', 'l2', 'max'")
+    return _NORMS[norm]
+
+
+def _slice_shapes(v: Array, axis: int | None) -> list[Shape]:
+    """The shapes that one value per slice may have, that of the norms first."""
+    if axis is None:
+        return [(), (1,) * len(v.shape), (1,)]
+    kept = tuple(extent if i == axis else 1 for i, extent in enumerate(v.shape))
+    return [(v.shape[axis],), kept]

@@ -1,0 +1,12 @@
+"""C files of this folder as shared objects."""
+
+import subprocess
+from pathlib import Path
+
+
+def shared_object(source: str, folder: str, *options: str) -> Path:
+    """Builds a C file of this folder, for POSIX and what GNU adds, into `folder`."""
+    built = Path(folder, source).with_suffix(".so")
+    common = ("-std=c99", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-pedantic", "-shared", "-fPIC")
+    subprocess.run(["cc", *common, Path(__file__).with_name(source), "-o", built, *options], check=True)
+    return built

@@ -1,0 +1,83 @@
+"""A function of normkit and its backward function, as one operation of PyTorch's autograd."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Takes x, and by keyword weight, bias and return_stats. Returns y, or with return_stats a tuple of y and what
+# its backward function is to be given as `stats`.
+Forward = Callable[..., Any]
+# Takes dy and x, and by keyword weight, stats and output_mask. Returns the gradients of x, weight and bias.
+Backward = Callable[..., Any]
+
+
+def differentiable(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    forward: Forward,
+    backward: Backward,
+    **choices: Any,
+) -> Tensor:
+    """``forward(x, weight=weight, bias=bias)`` with the gradients that `backward` finds.
+
+    Both get `choices`, too. It can be differentiated once. Statistics are only asked for if there will be
+    gradients; of nothing, there are none.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        return _uncompiled()(x, weight, bias, forward, backward, **choices)
+    recorded = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in (x, weight, bias)
+    )
+    apply: Callable[..., Tensor] = _Normalization.apply
+    return_stats = recorded and x.numel() > 0
+    return apply(x, weight, bias, partial(forward, **choices), partial(backward, **choices), return_stats)
+
+
+_disabled: Callable[..., Tensor] | None = None
+
+
+def _uncompiled() -> Callable[..., Tensor]:
+    """`differentiable`, which torch.compile leaves as it is. A decorator would import the compiler."""
+    global _disabled
+    if _disabled is None:
+        _disabled = torch.compiler.disable(differentiable)  # type: ignore[no-untyped-call]
+    return _disabled
+
+
+class _Normalization(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        forward: Forward,
+        backward: Backward,
+        return_stats: bool,
+    ) -> Any:
+        result = forward(x, weight=weight, bias=bias, return_stats=return_stats)
+        y, *stats = result if return_stats else (result,)
+        ctx.save_for_backward(x, weight, *stats)
+        ctx.backward_function = backward
+        ctx.parameter_dtypes = [None if tensor is None else tensor.dtype for tensor in (weight, bias)]
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *stats = ctx.saved_tensors
+        dx, *gradients = ctx.backward_function(
+            dy.resolve_neg(), x, weight=weight, stats=stats or None, output_mask=ctx.needs_input_grad[:3]
+        )
+        # They come in the statistics type, float32 for halves, and are rounded once, here.
+        dweight, dbias = (
+            None if gradient is None else gradient.to(dtype)
+            for gradient, dtype in zip(gradients, ctx.parameter_dtypes)
+        )
+        return dx, dweight, dbias, None, None, None

@@ -1,0 +1,242 @@
+"""The functions of `torch.nn.functional` that normalize, computed by NormKit, with gradients.
+
+Arguments and results are those of PyTorch, but every tensor has to be on the CPU, and the result has x's
+dtype and lies in memory as x does. Beside float16 and bfloat16 data, weight and bias may be float32. A
+gradient can be formed once: where a loss contains gradients (`create_graph`), their own gradients are refused
+with an error.
+
+torch.compile leaves these functions as they are, and compiles what is between them. Forward-mode gradients
+and the transforms of `torch.func` are refused. `torch.export`, `torch.jit` and `torch.fx`, which follow a
+model's operations, cannot follow these.
+
+>>> import torch
+>>> x = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+>>> y = layer_norm(x, (3,))
+>>> y[0, 0].backward()
+>>> x.grad.mul(100).round()
+tensor([[ 20., -41.,  20.]])
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Iterator, Literal, Sequence
+
+import torch
+from torch import Tensor
+
+import normkit
+
+from ._autograd import differentiable
+
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm", "weight_norm"]
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Layer normalization over the trailing axes `normalized_shape`, as `torch.nn.functional.layer_norm`.
+
+    >>> layer_norm(torch.tensor([[1.0, 3.0], [10.0, 30.0]]), (2,), eps=0.0)
+    tensor([[-1.,  1.],
+            [-1.,  1.]])
+    """
+    return differentiable(
+        input, weight, bias, normkit.layer_norm, normkit.layer_norm_backward,
+        normalized_shape=normalized_shape, eps=eps,
+    )
+
+
+def rms_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """RMS normalization over the trailing axes `normalized_shape`, as `torch.nn.functional.rms_norm`.
+
+    An `eps` of None is the machine epsilon of the type of computation: 2**-23, for float64 2**-52.
+
+    >>> rms_norm(torch.tensor([3.0, -3.0, 3.0]), (3,), eps=0.0)
+    tensor([ 1., -1.,  1.])
+    """
+    return differentiable(
+        input, weight, None, normkit.rms_norm, _rms_norm_backward, normalized_shape=normalized_shape, eps=eps
+    )
+
+
+def _rms_norm_backward(dy: Tensor, x: Tensor, *, stats: Sequence[Tensor] | None, **others: Any) -> Any:
+    return normkit.rms_norm_backward(dy, x, rstd=stats[0] if stats else None, **others)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Group normalization of [N, C, *], as `torch.nn.functional.group_norm`.
+
+    >>> group_norm(torch.tensor([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0.0)
+    tensor([[-1.,  1., -1.,  1.]])
+    """
+    return differentiable(
+        input, weight, bias, normkit.group_norm, normkit.group_norm_backward, num_groups=num_groups, eps=eps
+    )
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalization of [N, C, *], as `torch.nn.functional.batch_norm`.
+
+    >>> mean, var = torch.zeros(1), torch.ones(1)
+    >>> batch_norm(torch.tensor([[1.0], [3.0]]), mean, var, training=True, momentum=0.5, eps=0.0)
+    tensor([[-1.],
+            [ 1.]])
+    >>> mean, var
+    (tensor([1.]), tensor([1.5000]))
+    """
+    if not training:
+        return _with_constants(input, running_mean, running_var, weight, bias, eps)
+    if input.numel() == 0:
+        running_mean = running_var = None  # nothing is folded into them
+    with updated(input, running_mean, running_var) as (mean, var):
+        forward = partial(
+            normkit.batch_norm, running_mean=mean, running_var=var, training=True, momentum=momentum
+        )
+        return differentiable(input, weight, bias, forward, normkit.batch_norm_backward, eps=eps)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Instance normalization of [N, C, *], as `torch.nn.functional.instance_norm`.
+
+    >>> instance_norm(torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]), eps=0.0)
+    tensor([[[-1.,  1.],
+             [-1.,  1.]]])
+    """
+    if not use_input_stats:
+        return _with_constants(input, running_mean, running_var, weight, bias, eps)
+    if input.numel() == 0:
+        running_mean = running_var = None  # nothing is folded into them
+    with updated(input, running_mean, running_var) as (mean, var):
+        forward = partial(normkit.instance_norm, running_mean=mean, running_var=var, momentum=momentum)
+        return differentiable(input, weight, bias, forward, normkit.instance_norm_backward, eps=eps)
+
+
+def _with_constants(
+    x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Batch normalization whose mean and variance are the running ones."""
+    running = statistics(x, mean), statistics(x, var)
+
+    def forward(x: Tensor, *, weight: Tensor | None, bias: Tensor | None, return_stats: bool) -> Any:
+        y = normkit.batch_norm(x, *running, weight, bias, eps=eps)
+        # Kept for backward as statistics are, so that autograd notices if they are updated in between.
+        return (y, *running) if return_stats else y
+
+    def backward(dy: Tensor, x: Tensor, *, stats: Sequence[Tensor] | None, **others: Any) -> Any:
+        mean, var = stats or running
+        return normkit.batch_norm_backward(
+            dy, x, eps=eps, running_mean=mean, running_var=var, training=False, **others
+        )
+
+    return differentiable(x, weight, bias, forward, backward)
+
+
+def statistics(x: Tensor, running: Tensor | None) -> Tensor | None:
+    """Running statistics in the type that those of `x` have: float32 for halves."""
+    if running is None or running.dtype not in _HALVES:
+        return running
+    return running.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+
+
+@contextmanager
+def updated(x: Tensor, *running: Tensor | None) -> Iterator[list[Tensor | None]]:
+    """Running statistics for NormKit to update; those of a module of halves are rounded after it.
+
+    Autograd is told that they have changed, which it cannot see.
+    """
+    written = [statistics(x, tensor) for tensor in running]
+    yield written
+    for tensor, result in zip(running, written):
+        if tensor is not None and result is not None:
+            if result is not tensor:
+                tensor.copy_(result)
+            elif not tensor.is_inference():
+                torch.autograd.graph.increment_version(tensor)
+
+
+def weight_norm(
+    v: Tensor, g: Tensor | None = None, dim: int | None = 0, norm: Literal["l1", "l2", "max"] = "l2"
+) -> Tensor:
+    """Weight normalization, ``v * g / norm(v)``: one norm per slice along `dim`; None makes `v` one slice.
+
+    A slice of zeros stays zeros, and has gradient 0.
+
+    >>> weight_norm(torch.tensor([[3.0, 4.0]]), torch.tensor([[10.0]]))
+    tensor([[6., 8.]])
+    """
+    return differentiable(v, g, None, _weight_norm, _weight_norm_backward, dim=dim, norm=norm)
+
+
+def _weight_norm(v: Tensor, *, weight: Tensor | None, bias: None, return_stats: Any, **choices: Any) -> Any:
+    return normkit.weight_norm(v, weight, return_norms=return_stats, **choices)
+
+
+def _weight_norm_backward(
+    dw: Tensor,
+    v: Tensor,
+    *,
+    weight: Tensor | None,
+    stats: Sequence[Tensor] | None,
+    output_mask: Sequence[bool],
+    **choices: Any,
+) -> Any:
+    choices |= {"norms": stats[0] if stats else None, "output_mask": output_mask[:2]}
+    return *normkit.weight_norm_backward(dw, v, weight, **choices), None
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
+    """Division by a norm, ``input / max(norm, eps)``, as `torch.nn.functional.normalize`.
+
+    `p` is 1, 2 or `math.inf`.
+
+    >>> normalize(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
+    return differentiable(input, None, None, _normalize, _normalize_backward, axes=dim, p=p, eps=eps)
+
+
+def _normalize(x: Tensor, *, weight: None, bias: None, **choices: Any) -> Any:
+    return normkit.normalize(x, **choices)
+
+
+def _normalize_backward(
+    dy: Tensor, x: Tensor, *, weight: None, output_mask: Sequence[bool], **choices: Any
+) -> Any:
+    return normkit.normalize_backward(dy, x, **choices), None, None

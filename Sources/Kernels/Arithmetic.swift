@@ -112,10 +112,18 @@ extension Double: Arithmetic {
   @inline(__always) static var factors: ClosedRange<Double> { 0...Double.infinity }
 }
 
+/// Not a constant in the eyes of the compiler, which would warn of branches that are not taken.
+@inline(__always) var hasWideRegisters: Bool { Int32(truncatingIfNeeded: NK_WIDE_REGISTERS) == 1 }
+
 extension Arithmetic {
-  /// Adds lanes to sums in Double. In narrow registers this is much code, and not often run: it is called.
+  /// Adds lanes to sums in Double. In narrow registers this is much code, and called.
+  @inline(__always)
+  static func add(_ lanes: SIMD16<Self>, to sums: inout SIMD16<Double>) {
+    if hasWideRegisters { sums = sums + widen(lanes) } else { addByCall(lanes, to: &sums) }
+  }
+
   @inline(never)
-  static func add(_ lanes: SIMD16<Self>, to sums: inout SIMD16<Double>) { sums = sums + widen(lanes) }
+  private static func addByCall(_ lanes: SIMD16<Self>, to sums: inout SIMD16<Double>) { sums = sums + widen(lanes) }
 
   /// The same for sums in memory.
   @inline(__always)

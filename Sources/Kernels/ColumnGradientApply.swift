@@ -48,7 +48,7 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     typealias Lanes = ColumnLanes<E, D>
-    let isByRow = D.isFrequent && Int(parameter_form) == NK_ROWS
+    let isByRow = D.isFrequent && Int(parameter_form) == NK_ROWS, isScattered = hasGaps(width)
     let rowSums = isByRow ? sums : nil
     var chunk = begin
     while chunk < end {
@@ -59,10 +59,12 @@ extension nk_job {
         let lanes2 = Lanes(scratch, j &+ 32), lanes3 = Lanes(scratch, j &+ 48)
         for f in chunk..<chunkEnd {
           let row = row(E.self, block, f), weight = isByRow ? rowWeight(outer, f, as: N.self) : nil
-          let ahead = self.row(E.self, block, min(f &+ rowsAhead, end &- 1)), bytes = Int64(64 &* E.size)
-          nk_prefetch(ahead.x + j &* E.size, bytes)
-          nk_prefetch(ahead.dy + j &* E.size, bytes)
-          if let dx = ahead.dx { nk_prefetch_to_write(dx + j &* E.size, bytes) }
+          if isScattered {
+            let ahead = self.row(E.self, block, min(f &+ rowsAhead, end &- 1)), bytes = Int64(64 &* E.size)
+            nk_prefetch(ahead.x + j &* E.size, bytes)
+            nk_prefetch(ahead.dy + j &* E.size, bytes)
+            if let dx = ahead.dx { nk_prefetch_to_write(dx + j &* E.size, bytes) }
+          }
           let (dy0, dyz0) = lanes0.apply(row, count: 16, weight: weight)
           let (dy1, dyz1) = lanes1.apply(row, count: 16, weight: weight)
           let (dy2, dyz2) = lanes2.apply(row, count: 16, weight: weight)

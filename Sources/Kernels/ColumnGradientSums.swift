@@ -5,7 +5,7 @@ import NormKitFloor
 /// Rows that are summed in the type of computation before the sums are joined in Double.
 private let chunkRows = 32
 
-/// Rows that are asked for ahead: they are far from each other, so that the processor does not foresee them.
+/// Rows of a block that are asked for ahead if they do not follow each other: the processor does not foresee them.
 let rowsAhead = 8
 
 /// Sixteen lanes from `j` on: what standardizes them, and their sums.
@@ -54,7 +54,7 @@ extension nk_job {
     typealias N = E.Natural
     let sums = scratch.pieceSums
     sums.clear(width: width)
-    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS
+    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS, isScattered = hasGaps(width)
     let begin = piece &* Int(piece_length), end = min(begin &+ Int(piece_length), Int(reduced.extent))
     var chunk = begin
     while chunk < end {
@@ -67,9 +67,11 @@ extension nk_job {
         while f < chunkEnd {
           let offset = reducedOffset(f)
           let xs = x + offset.x &* E.size, dys = dy + offset.y &* E.size
-          let ahead = reducedOffset(min(f &+ rowsAhead, end &- 1))
-          nk_prefetch(x + (ahead.x &+ j) &* E.size, Int64(64 &* E.size))
-          nk_prefetch(dy + (ahead.y &+ j) &* E.size, Int64(64 &* E.size))
+          if isScattered {
+            let ahead = reducedOffset(min(f &+ rowsAhead, end &- 1))
+            nk_prefetch(x + (ahead.x &+ j) &* E.size, Int64(64 &* E.size))
+            nk_prefetch(dy + (ahead.y &+ j) &* E.size, Int64(64 &* E.size))
+          }
           let weight = N.splat(N.narrow(weighs ? rowWeight(outer, f, as: N.self) : 1))
           lanes0.add(xs, dys, count: 16, weight: weight, weighs: weighs)
           lanes1.add(xs, dys, count: 16, weight: weight, weighs: weighs)
@@ -100,6 +102,10 @@ extension nk_job {
       chunk = chunkEnd
     }
   }
+
+  /// Whether there are other lanes between the rows of a block.
+  @inline(__always)
+  func hasGaps(_ width: Int) -> Bool { width < Int(lanes) &* Int(run) }
 
   /// Index of the parameter that all lanes of row `f` have.
   @inline(__always)

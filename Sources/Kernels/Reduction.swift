@@ -27,8 +27,13 @@ protocol Reduction {
 
 extension Reduction {
   /// Joins lanes to sums in Double.
-  @inline(never)
+  @inline(__always)
   static func add<A: Arithmetic>(_ lanes: SIMD16<A>, to sums: inout SIMD16<Double>) {
+    if hasWideRegisters { sums = join(sums, A.widen(lanes)) } else { addByCall(lanes, to: &sums) }
+  }
+
+  @inline(never)
+  private static func addByCall<A: Arithmetic>(_ lanes: SIMD16<A>, to sums: inout SIMD16<Double>) {
     sums = join(sums, A.widen(lanes))
   }
 

@@ -26,7 +26,7 @@ private struct GradientLanes<A: Arithmetic> {
 
 /// The same gamma for all `count` elements.
 @inline(never)
-private func applyUniform<E: Element, D: Derivative>(
+func applyUniformGradient<E: Element, D: Derivative>(
   _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ dx: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double
 ) {
@@ -104,7 +104,7 @@ extension nk_job {
       let x = start.x + (offset.x &+ first) &* E.size, dy = start.dy + (offset.y &+ first) &* E.size
       let dx = start.dx.map { $0 + (offset.dx &+ first) &* E.size }
       if isUniform {
-        if let dx { applyUniform(E.self, D.self, x, dy, dx, count, standard, gradient, gamma: gamma) }
+        if let dx { applyUniformGradient(E.self, D.self, x, dy, dx, count, standard, gradient, gamma: gamma) }
         return
       }
       forSpans(from: element(s, f) &+ first, count) { done, length, index in
@@ -113,7 +113,7 @@ extension nk_job {
           let row = GradientRow<E>(span, standard, gradient)
           applyElements(row, from: 0, length, index, sums)
         } else if let dx {
-          applyUniform(
+          applyUniformGradient(
             E.self, AlongValue.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard, gradient,
             gamma: weight(index, as: N.self))
         }

@@ -19,7 +19,7 @@ struct ElementWeights: Weights {
 }
 
 /// Sums in sixteen lanes.
-private struct GradientLanes<A: Arithmetic> {
+struct GradientLaneSums<A: Arithmetic> {
   var h = A.splat(0), hz = A.splat(0), beside = A.splat(0)
 
   @inline(__always)
@@ -30,21 +30,17 @@ private struct GradientLanes<A: Arithmetic> {
   }
 }
 
-/// Runs of this size are asked for some runs ahead.
-private let shortRunBytes = 1024
-private let runsAhead = 4
-
 /// Elements that are summed in the type of computation before the sums are joined in Double.
 @inline(__always)
 private func chunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self ? 1024 : 512 }
 
 /// Sums over runs that one value of `standard` standardizes.
-private struct GradientSummation<E: Element, D: Derivative> {
+struct GradientSummation<E: Element, D: Derivative> {
   typealias N = E.Natural
   let row: RowLanes<N>
   let quantity: SIMD16<N>
-  var even = GradientLanes<N>(), odd = GradientLanes<N>()
-  var total = GradientLanes<Double>()
+  var even = GradientLaneSums<N>(), odd = GradientLaneSums<N>()
+  var total = GradientLaneSums<Double>()
   /// Elements that are in `even` and `odd`.
   var pending = 0
 
@@ -92,7 +88,7 @@ private struct GradientSummation<E: Element, D: Derivative> {
     N.add(even.h + odd.h, to: &total.h)
     N.add(even.hz + odd.hz, to: &total.hz)
     N.add(even.beside + odd.beside, to: &total.beside)
-    even = GradientLanes<N>()
+    even = GradientLaneSums<N>()
     odd = even
     pending = 0
   }
@@ -137,36 +133,20 @@ extension nk_job {
     if D.isFrequent && Int(parameter_form) != NK_ONE_PER_SET {
       return spanGradientSums(E.self, s, piece, x, dy, standard, parameterSums)
     }
-    return pieceGradientSums(E.self, D.self, s, piece, x, dy, standard)
+    return pieceGradientSums(E.self, D.self, piece, x, dy, standard)
   }
 
   /// The same where all of the set has one gamma, which is taken into account afterwards.
   @inline(never)
   private func pieceGradientSums<E: Element, D: Derivative>(
-    _: E.Type, _: D.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer,
-    _ standard: nk_standard
+    _: E.Type, _: D.Type, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ standard: nk_standard
   ) -> nk_gradient_sums {
     var summation = GradientSummation<E, D>(standard)
-    let isScattered = reduced.extent > 1 && Int(run) &* E.size <= shortRunBytes
     forRuns(of: piece) { f, start, count in
       let offset = reducedOffset(f)
-      if isScattered { prefetchRun(s, f &+ runsAhead, elementSize: E.size) }
       summation.add(x + (offset.x &+ start) &* E.size, dy + (offset.y &+ start) &* E.size, count, NoWeights())
     }
     return summation.finish()
-  }
-
-  /// Asks for run `f` of set `s`, or of the sets after it: the processor does not foresee runs that are short and far
-  /// from each other.
-  @inline(never)
-  private func prefetchRun(_ s: Int, _ f: Int, elementSize: Int) {
-    let extent = Int(reduced.extent), isNext = f >= extent
-    let set = isNext && s &+ 1 < Int(units) ? s &+ 1 : s
-    let outer = lanes == 1 ? set : set / Int(lanes), inner = (set &- outer &* Int(lanes)) &* Int(run)
-    let from = keptOffset(outer), step = reducedOffset(isNext ? f &- extent : f), bytes = run &* Int64(elementSize)
-    nk_prefetch(x + (from.x &+ step.x &+ inner) &* elementSize, bytes)
-    nk_prefetch(dy + (from.y &+ step.y &+ inner) &* elementSize, bytes)
-    if let dx { nk_prefetch_to_write(dx + (from.dx &+ step.dx &+ inner) &* elementSize, bytes) }
   }
 
   /// The same where gamma changes within the set.

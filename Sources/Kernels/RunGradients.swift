@@ -2,11 +2,9 @@
 
 import NormKitFloor
 
-/// Sets that are taken together, and their bytes, of x and dy, at most: rows that share gamma stay in the second-level
-/// cache meanwhile, others in the first.
-private let mostSets = 4
+/// Rows that are taken together, and their bytes, of x and dy, at most: they share gamma.
+private let mostRows = 4
 private let mostBytes = 256 * 1024
-private let mostBytesAlone = 16 * 1024
 
 /// Where the elements of a set begin.
 struct GradientStart {
@@ -15,10 +13,12 @@ struct GradientStart {
 }
 
 /// Working memory for the sets at hand.
-private struct GradientScratch {
+struct GradientScratch {
   let standards: UnsafeMutablePointer<nk_standard>
   let gradients: UnsafeMutablePointer<nk_gradient>
   let starts: UnsafeMutablePointer<GradientStart>
+  /// More, aligned to 64.
+  let rest: UnsafeMutableRawPointer
 
   /// Behind the memory that standards are formed in.
   @inline(__always)
@@ -26,6 +26,7 @@ private struct GradientScratch {
     standards = (base + 1024).assumingMemoryBound(to: nk_standard.self)
     gradients = (base + 1536).assumingMemoryBound(to: nk_gradient.self)
     starts = (base + 2048).assumingMemoryBound(to: GradientStart.self)
+    rest = base + 4096
   }
 }
 
@@ -60,13 +61,18 @@ extension nk_job {
     _: E.Type, _: R.Type, _ strip: Int, _ memory: UnsafeMutableRawPointer
   ) {
     let sums = ParameterSums<E.Natural>(self, strip: strip)
-    let most = Int(parameter_form) == NK_ELEMENTS ? mostBytes : mostBytesAlone
-    let together = setSize &* E.size &* 2 &* mostSets <= most ? mostSets : 1
+    let areRows = Int(parameter_form) == NK_ELEMENTS && setSize &* E.size &* 2 &* mostRows <= mostBytes
+    let isScattered = R.Change.isFrequent && isScattered(elementSize: E.size)
+    let together = areRows ? mostRows : isScattered ? mostScatteredSets : 1
     let end = min((strip &+ 1) &* Int(strip_units), Int(units))
     var s = strip &* Int(strip_units), recent = 0
     while s < end {
       let count = min(together, end &- s)
-      wholeGradients(E.self, R.self, s, count, memory, sums)
+      if isScattered {
+        scatteredGradients(E.self, R.self, s, count, memory, sums)
+      } else {
+        wholeGradients(E.self, R.self, s, count, memory, sums)
+      }
       s &+= count
       recent &+= count &* Int(reduced.extent)
       if Int(parameter_form) == NK_ELEMENTS && recent >= recentRows {
@@ -97,7 +103,7 @@ extension nk_job {
       scratch.gradients[k] = finishGradient(s, total, &scratch.standards[k], sums)
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
-    if count == mostSets && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
+    if count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
       applyFourGradients(E.self, scratch.starts, scratch.standards, scratch.gradients, sums)
       return
     }
@@ -117,7 +123,7 @@ extension nk_job {
   /// The gradient of set `s` from its sums; adds to the gradients of its parameters, unless they have a part in the
   /// sums of elements.
   @inline(__always)
-  private func finishGradient<N: Arithmetic>(
+  func finishGradient<N: Arithmetic>(
     _ s: Int, _ total: nk_gradient_sums, _ standard: inout nk_standard, _ sums: ParameterSums<N>?
   ) -> nk_gradient {
     var total = total

@@ -33,6 +33,13 @@ enum { NK_FOUR_VECTORS = 1 };
 enum { NK_FOUR_VECTORS = 0 };
 #endif
 
+/* Whether sixteen lanes of f64 are two registers, so that joining sums is less code than calling what joins them. */
+#if defined(__AVX512F__)
+enum { NK_WIDE_REGISTERS = 1 };
+#else
+enum { NK_WIDE_REGISTERS = 0 };
+#endif
+
 /* ---- Between f32 and f64 ------------------------------------------------------------------------------ */
 
 NK_INLINE nk_f64x16 nk_widen(nk_f32x16 v) { return __builtin_convertvector(v, nk_f64x16); }

@@ -25,12 +25,14 @@ private struct ColumnLanes<E: Element, D: Derivative> {
 
   /// Writes dx of `count` lanes of a row, and gives dy and dy * z.
   @inline(__always)
-  func apply(_ row: GradientStart, count: Int, weight: SIMD16<N>?) -> (dy: SIMD16<N>, dyz: SIMD16<N>) {
+  func apply(
+    _ row: GradientStart, count: Int, weight: SIMD16<N>, weighs: Bool
+  ) -> (dy: SIMD16<N>, dyz: SIMD16<N>) {
     let value = count == 16 ? E.load(row.x, j, as: N.self) : E.load(row.x, j, count: count, as: N.self)
     let dy = count == 16 ? E.load(row.dy, j, as: N.self) : E.load(row.dy, j, count: count, as: N.self)
     let z = N.fma(value - mean, factor, offset)
     if let dx = row.dx {
-      let h = dy * (weight ?? gamma)
+      let h = dy * (weighs ? weight : gamma)
       let result = N.fma(D.direction(z, value, quantity), slope, h - gradientMean) * factor
       if count == 16 { E.store(dx, j, result) } else { E.store(dx, j, count: count, result) }
     }
@@ -58,17 +60,17 @@ extension nk_job {
         let lanes0 = Lanes(scratch, j), lanes1 = Lanes(scratch, j &+ 16)
         let lanes2 = Lanes(scratch, j &+ 32), lanes3 = Lanes(scratch, j &+ 48)
         for f in chunk..<chunkEnd {
-          let row = row(E.self, block, f), weight = isByRow ? rowWeight(outer, f, as: N.self) : nil
+          let row = row(E.self, block, f), weight = rowWeight(outer, f, isByRow, as: N.self)
           if isScattered {
             let ahead = self.row(E.self, block, min(f &+ rowsAhead, end &- 1)), bytes = Int64(64 &* E.size)
             nk_prefetch(ahead.x + j &* E.size, bytes)
             nk_prefetch(ahead.dy + j &* E.size, bytes)
             if let dx = ahead.dx { nk_prefetch_to_write(dx + j &* E.size, bytes) }
           }
-          let (dy0, dyz0) = lanes0.apply(row, count: 16, weight: weight)
-          let (dy1, dyz1) = lanes1.apply(row, count: 16, weight: weight)
-          let (dy2, dyz2) = lanes2.apply(row, count: 16, weight: weight)
-          let (dy3, dyz3) = lanes3.apply(row, count: 16, weight: weight)
+          let (dy0, dyz0) = lanes0.apply(row, count: 16, weight: weight, weighs: isByRow)
+          let (dy1, dyz1) = lanes1.apply(row, count: 16, weight: weight, weighs: isByRow)
+          let (dy2, dyz2) = lanes2.apply(row, count: 16, weight: weight, weighs: isByRow)
+          let (dy3, dyz3) = lanes3.apply(row, count: 16, weight: weight, weighs: isByRow)
           if let rowSums {
             rowSums.add(rowParameter(outer, f), (dyz0 + dyz1) + (dyz2 + dyz3), (dy0 + dy1) + (dy2 + dy3))
           }
@@ -78,8 +80,8 @@ extension nk_job {
       while j < width {
         let lanes = Lanes(scratch, j), count = min(16, width &- j), zero = N.splat(0)
         for f in chunk..<chunkEnd {
-          let row = row(E.self, block, f), weight = isByRow ? rowWeight(outer, f, as: N.self) : nil
-          let (dy, dyz) = lanes.apply(row, count: count, weight: weight)
+          let row = row(E.self, block, f), weight = rowWeight(outer, f, isByRow, as: N.self)
+          let (dy, dyz) = lanes.apply(row, count: count, weight: weight, weighs: isByRow)
           if let rowSums {
             rowSums.add(rowParameter(outer, f), N.fill(dyz, count, zero), N.fill(dy, count, zero))
           }
@@ -99,8 +101,8 @@ extension nk_job {
   }
 
   @inline(__always)
-  private func rowWeight<N: Arithmetic>(_ outer: Int, _ f: Int, as: N.Type) -> SIMD16<N>? {
-    N.splat(N.narrow(weight(rowParameter(outer, f), as: N.self)))
+  private func rowWeight<N: Arithmetic>(_ outer: Int, _ f: Int, _ isByRow: Bool, as: N.Type) -> SIMD16<N> {
+    N.splat(N.narrow(isByRow ? weight(rowParameter(outer, f), as: N.self) : 1))
   }
 }
 

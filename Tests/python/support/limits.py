@@ -3,7 +3,7 @@
 import math
 
 from . import library
-from .dtypes import F32, F64, DType
+from .dtypes import F32, F64
 from .header import constants
 from .problem import Problem
 from .tensors import PARAMETER_GRADIENTS
@@ -24,24 +24,24 @@ _DX = {F32: 4.0, F64: 6.0}
 # added in f64, which has nothing wider for its own sums: n roundings of half a unit, which are more or less random.
 _SUM = 6.0
 _F64_SUM = 0.25
-
-
-def _sum(problem: Problem, dtype: DType) -> float:
-    """The limit for a sum of products."""
-    return _SUM + (_F64_SUM * math.sqrt(problem.view.size) if dtype == F64 else 0)
+# Without fused multiply-add, three more products are rounded, of equal summands all the same way.
+_NO_FMA_SUM = 1.5
 
 
 def limit(problem: Problem, name: str) -> float:
     """The limit for one output of a problem."""
     dtype = problem.unit_type(name)
-    units = {F32: _F32, F64: _F64}.get(dtype, _HALF)
-    if problem.method.is_backward:
-        units = _DX.get(dtype, _HALF)
-    if name in PARAMETER_GRADIENTS or name == "sums":
-        units = _sum(problem, dtype)
-    elif problem.method.is_backward and problem.scalars.get("norm") == constants()["MAX"] and not dtype.is_half:
-        units = max(units, _sum(problem, dtype))    # a sum is the gradient of the largest element
-    if library.isa() == "x86-64-v2" and not dtype.is_half:
-        units += _NO_FMA[dtype]
+    has_fma = library.isa() != "x86-64-v2" or dtype.is_half
+    result = _DX if problem.method.is_backward else {F32: _F32, F64: _F64}
+    units = result.get(dtype, _HALF) + (0 if has_fma else _NO_FMA[dtype])
+    if _is_sum(problem, name) and not dtype.is_half:
+        random = _F64_SUM * math.sqrt(problem.view.size) if dtype == F64 else 0
+        units = _SUM + random + (0 if has_fma else _NO_FMA_SUM)
     # A variance is off by twice as much as the rstd that belongs to it.
     return 2 * units if name in ("variance", "running_variance", "moments") else units
+
+
+def _is_sum(problem: Problem, name: str) -> bool:
+    """Whether an output is a sum of products; the gradient of the largest element is one too, where that is the norm."""
+    is_largest = problem.method.is_backward and problem.scalars.get("norm") == constants()["MAX"]
+    return name in PARAMETER_GRADIENTS or name == "sums" or is_largest

@@ -105,9 +105,11 @@ def standardize(problem) -> dict[str, Expected]:
         rstd = reciprocal(np.sqrt(variance) + t.epsilon)
     else:
         rstd = reciprocal(np.sqrt(variance + t.epsilon))
-    gamma, beta = t.parameter("gamma", 1), t.parameter("beta", 0)
+    gamma, beta, z = t.parameter("gamma", 1), t.parameter("beta", 0), centred * rstd
+    # The mean is known to units of the standard deviation: an element near to it is off by as much as one at that
+    # distance, and gamma may be larger there than anywhere else in S.
     return {
-        "y": scale_and_shift(t, centred * rstd, gamma, beta),
+        "y": t.result(z * gamma + beta, z * gamma, beta, np.sqrt(variance) * rstd * gamma),
         "mean": t.statistic(mean, np.maximum(np.abs(mean), np.sqrt(variance))),
         "rstd": t.statistic(rstd),
     } | _running(t, mean, variance)

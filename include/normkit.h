@@ -26,9 +26,10 @@
  *  - f32, f16 and bf16 data are computed in f32 (sums that f32 cannot hold, in f64), f64 data in f64.
  *    "Statistics type" below means f64 for f64 data and f32 for all other data.
  *  - y is a few units in the last place away from the exact result for the given input; the unit is that of the
- *    largest of |y|, |z * gamma| and |beta| in S. A mean is as near in units of the larger of itself and the standard
- *    deviation. Means up to 10^6 standard deviations and |x| up to 1e30 (f64: 1e-150 to 1e150) do not change that.
- *    A constant S gives exactly beta, also if epsilon is 0: where variance + epsilon is 0, rstd is defined as 0.
+ *    largest of |y|, |z * gamma|, |beta| and |gamma| * deviation * rstd in S. A mean is as near in units of the
+ *    larger of itself and the standard deviation. Means up to 10^6 standard deviations and |x| up to 1e30 (f64:
+ *    1e-150 to 1e150) do not change that. A constant S gives exactly beta, also if epsilon is 0: where variance
+ *    + epsilon is 0, rstd is defined as 0.
  *  - NaN and infinity touch nothing outside of their own S. A NaN makes every element of S NaN, and so does an
  *    infinity where a mean of S is subtracted; where none is (RMS, weights, norms), x / infinity is 0 for the finite
  *    elements and NaN for the infinite ones. With given statistics, an element changes nothing but its own result.
@@ -386,9 +387,11 @@ NORMKIT_API normkit_status normkit_scale_shift(
  *    otherwise, but has to be valid.
  *  - beta is not needed. gamma NULL is 1.
  *  - dx is a few units in the last place away from the exact result for the given input; the unit is that of the
- *    largest |rstd * gamma * dy| in S, or, for a parameter gradient, of the root of the sum of squares of what it is
- *    the sum of. That holds where |dy * gamma| is 0 or between 1e-30 and 1e30 (f64: 1e-280 and 1e280) and rstd is no
- *    larger than the largest f32 (f64).
+ *    largest of |rstd * gamma * dy| and |dx| in S. For a parameter gradient it is that of the root of the sum
+ *    of squares of what it is the sum of, of |dgamma| itself, or of the largest partial sum, whichever is
+ *    largest; where a mean is subtracted, |z| counts as deviation * rstd at least. That holds where |dy *
+ *    gamma| is 0 or between 1e-30 and 1e30 (f64: 1e-280 and 1e280) and rstd is no larger than the largest f32
+ *    (f64).
  *  - A constant S has z = 0, as in the forward function, so that epsilon 0 gives dx 0. */
 
 /* Gradient of normkit_layer_norm: with h = dy * gamma,
@@ -661,10 +664,11 @@ NORMKIT_API normkit_status normkit_weight_penalty(
  *                 [outer, channels, inner], contiguous: output channels first (a convolution's [O, I, kH, kW], a dense
  *                 layer's [O, I]) is outer = 1; a transposed convolution's [I, O, kH, kW] is outer = I. Either may be
  *                 NULL only if there are no elements. folded_weight may be weight.
+ *                 (else NORMKIT_ERROR_X_NULL, NORMKIT_ERROR_Y_NULL)
  * bias            [channels], NULL for 0
  * gamma, beta     [channels], optional
  * mean, variance  [channels]
- * folded_bias     [channels]; may be bias
+ * folded_bias     [channels]; may be bias. NULL: NORMKIT_ERROR_Y_NULL
  *
  * Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
  * Inference", 2018, section 3.2. */

@@ -44,8 +44,8 @@ private struct ColumnLanes<E: Element, D: Derivative> {
 }
 
 extension nk_job {
-  /// Sums of one piece of a block, whose first lane is at `x` and `dy` in the first row of outer kept step `outer`, into
-  /// the scratch memory's piece sums.
+  /// Sums of one piece of a block, whose first lane is at `x` and `dy` in the first row of outer kept step `outer`,
+  /// into the scratch memory's piece sums.
   @inline(never)
   func columnGradientSums<E: Element, D: Derivative>(
     _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ outer: Int, _ width: Int, _ piece: Int,

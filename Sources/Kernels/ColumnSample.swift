@@ -4,12 +4,12 @@ import NormKitFloor
 
 extension nk_job {
   /// Shifts for each lane of the block, the same for all lanes of a set: the mean of sixteen elements spread over the
-  /// set, or of four if it is small. They are added in pairs, so that a constant set gives its constant exactly.
+  /// set, or of four if it has fewer than eight. They are added in pairs, so that a constant set gives its constant exactly.
   @inline(never)
   func sampleColumns<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch) {
     typealias N = E.Natural
     let shift = UnsafeMutableRawPointer(scratch.shift(N.self)), quarters = UnsafeMutableRawPointer(scratch.first)
-    let run = Int(run), isLarge = setSize >= 16
+    let run = Int(run), isLarge = setSize >= 8
     let part: N = isLarge ? 0x1p-4 : 0x1p-2
     var j = 0
     while j < width {

@@ -24,8 +24,8 @@ private func applyUniform<E: Element>(
   }
 }
 
-/// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each type
-/// of elements.
+/// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each
+/// type of elements.
 @inline(never)
 private func applyUniformInDouble<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,

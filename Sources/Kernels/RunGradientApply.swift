@@ -2,7 +2,7 @@
 
 import NormKitFloor
 
-/// Rows whose contributions to the gradients of parameters are added in the type of computation before they are joined
+/// Rows, or spans of a set that go over the same parameters, whose contributions to the gradients of parameters are added in the type of computation before they are joined
 /// in Double.
 let recentRows = 32
 
@@ -98,6 +98,7 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     let isUniform = Int(parameter_form) == NK_ONE_PER_SET
+    var spans = 0
     let gamma = isUniform ? weight(firstParameter(s), as: N.self) : 0
     forRuns(of: piece) { f, first, count in
       let offset = reducedOffset(f)
@@ -112,16 +113,16 @@ extension nk_job {
           let span = GradientStart(x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size })
           let row = GradientRow<E>(span, standard, gradient)
           applyElements(row, from: 0, length, index, sums)
+          spans &+= 1
+          if spans % recentRows == 0 { sums?.join(index, length) }
         } else if let dx {
           applyUniformGradient(
-            E.self, AlongValue.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard, gradient,
-            gamma: weight(index, as: N.self))
+            E.self, AlongValue.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard,
+            gradient, gamma: weight(index, as: N.self))
         }
       }
-      if Int(parameter_form) == NK_ELEMENTS && f % recentRows == recentRows &- 1 {
-        sums?.join(element(s, f) % Int(parameters), Int(run))
-      }
     }
+    if spans > 1 { sums?.join(0, Int(parameters)) }
   }
 
   /// Elements `begin ..< count` of a row whose first element has parameter `parameter`.
@@ -145,8 +146,8 @@ extension nk_job {
   /// The gradients of four rows: they share gamma, and what is added to the sums.
   @inline(never)
   func applyFourGradients<E: Element>(
-    _: E.Type, _ starts: UnsafePointer<GradientStart>, _ standards: UnsafePointer<nk_standard>, _ gradients: UnsafePointer<nk_gradient>,
-    _ sums: ParameterSums<E.Natural>?
+    _: E.Type, _ starts: UnsafePointer<GradientStart>, _ standards: UnsafePointer<nk_standard>,
+    _ gradients: UnsafePointer<nk_gradient>, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
     let row0 = GradientRow<E>(starts[0], standards[0], gradients[0])

@@ -1,5 +1,5 @@
-// Backward for sets of short runs that lie far from each other, such as a channel of small images, which every sample has
-// a few elements of. Neighbouring sets are taken together, so that each stretch of memory is passed once.
+// Backward for sets of short runs that lie far from each other, such as a channel of small images: every sample has a
+// few of its elements. Neighbouring sets are taken together, so that each stretch of memory is passed once.
 
 import NormKitFloor
 

@@ -59,33 +59,48 @@ extension Request {
       job.segment = .max
     }
     view.enter(&job)
-    job.cut(elementSize: 2 * types.dataSize)
+    job.cut()
     job.chooseParameterForm()
-    cutIntoStrips()
-
+    job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
     let threads = job.threads(bytes: 2 * runs.elements &* types.dataSize)
     let isShared = job.isWorthSharing(threads) && isShareable(sets)
-    if isShared { job.strips = 1 }
-    let buffers = !wantsParameters ? 0 : threads > 1 || job.strips == 1 ? Int(job.strips) : 2
-    let memory = GradientMemory(
-      gammas: job.gamma == nil && Int(job.parameter_form) != NK_ELEMENTS ? 0 : Int(job.parameters), room: Int(job.room),
-      sums: buffers)
+    cutIntoStrips(isShared ? 1 : threads)
+
+    let needsGammas = job.gamma != nil || Int(job.parameter_form) == NK_ELEMENTS
+    let sums = !wantsParameters ? 0 : threads > 1 || job.strips == 1 ? Int(job.strips) : 2
+    let memory = GradientMemory(gammas: needsGammas ? Int(job.parameters) : 0, room: Int(job.room), sums: sums)
     defer { memory.free() }
     guard memory.isComplete else { throw Refusal(NORMKIT_ERROR_MEMORY) }
-    if memory.gammas != nil {
+    if needsGammas {
       job.gammas = memory.gammas
       nk_call(kernel, &job, Int32(NK_PREPARE), 0, 1)
     }
     job.parameter_sums = memory.sums
+    let isDone = isShared && job.shareGradients(threads, with: kernel)
+    if !isDone { runStrips(threads, memory.sums, with: kernel) }
+    job.parameters = Int64(parameters)
+    writeParameters(memory.sums)
+  }
+
+  /// Cuts units into strips. Where there are sums for parameters, strips form them on their own, so that the cuts
+  /// depend on the shape alone; those of units that threads share are of parameters that no other unit has.
+  private mutating func cutIntoStrips(_ threads: Int) {
+    let least = max(stripElements, elementsPerParameter * Int(job.parameters))
+    let most = wantsParameters ? min(mostStrips, runs.elements / least) : threads == 1 ? 1 : threads * 8
+    job.strip_units = (job.units - 1) / Int64(max(1, most)) + 1
+    job.strips = (job.units - 1) / job.strip_units + 1
+  }
+
+  /// Runs strip by strip: on several threads, or in turns that share one buffer for the sums of a strip, which is added
+  /// to the first.
+  private mutating func runStrips(_ threads: Int, _ sums: UnsafeMutablePointer<Double>?, with kernel: nk_kernel) {
     let stride = Int(job.room) * NK_PARAMETER_SUMS
-    if isShared && job.shareGradients(threads, with: kernel) {
-    } else if threads > 1 && job.strips > 1 {
+    if threads > 1 && job.strips > 1 {
       job.sums_stride = Int64(stride)
       job.parallel(NK_GRADIENT_WHOLE, job.strips, threads, with: kernel)
-      if let sums = memory.sums {
-        for strip in 1..<Int(job.strips) { addSums(sums + strip * stride, to: sums) }
-      }
-    } else if let sums = memory.sums, job.strips > 1 {
+      guard let sums else { return }
+      for strip in 1..<Int(job.strips) { addSums(sums + strip * stride, to: sums) }
+    } else if let sums, job.strips > 1 {
       job.parameter_sums = sums + stride
       for strip in 0..<job.strips {
         UnsafeMutableRawPointer(sums + stride).initializeMemory(as: UInt8.self, repeating: 0, count: stride * 8)
@@ -95,19 +110,6 @@ extension Request {
     } else {
       nk_call(kernel, &job, Int32(NK_GRADIENT_WHOLE), 0, job.strips)
     }
-    job.parameters = Int64(parameters)
-    writeParameters(memory.sums)
-  }
-
-  /// Units are cut into strips, which form sums for parameters on their own and in the same way however many threads
-  /// there are. Without such sums every unit is one.
-  private mutating func cutIntoStrips() {
-    let parameters = Int(job.parameters)
-    job.room = Int64(parameters + Int(NK_MARGIN))
-    let least = max(stripElements, elementsPerParameter * parameters)
-    let wanted = wantsParameters ? max(1, min(mostStrips, runs.elements / least)) : Int(job.units)
-    job.strip_units = (job.units - 1) / Int64(wanted) + 1
-    job.strips = (job.units - 1) / job.strip_units + 1
   }
 
   /// Whether several threads may share a unit: not where they would add to the gradient of the same parameter.

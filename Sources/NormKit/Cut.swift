@@ -10,11 +10,8 @@ private let pieceElements = 65536
 private let pieceRows = 256
 private let mostPieces = 64
 
-/// Columns: bytes of a block that should stay in the second-level cache between sums and scale-and-shift.
-private let blockBytes = 512 * 1024
-
 extension nk_job {
-  mutating func cut(elementSize: Int) {
+  mutating func cut() {
     let rows = Int(reduced.extent), run = Int(run), lanes = Int(lanes)
     count = Double(rows) * Double(run)
     inverse_count = 1 / count

@@ -34,12 +34,11 @@ public func normkit_weight_penalty(
       value.pointee = strength * (statistic == Int32(NK_ABSOLUTE_SUM) ? sums.first : sums.second / 2)
     }
     if let dw {
-      let isAdded = accumulate == 1
-      var request = Request(types, runs, x: w, dy: isAdded ? UnsafeRawPointer(dw) : w, dx: dw)
+      if accumulate == 0 { dw.initializeMemory(as: UInt8.self, repeating: 0, count: size &* types.dataSize) }
+      var request = Request(types, runs, x: w, dy: dw, dx: dw)
       request.job.statistic = statistic
       request.job.source = Int32(NK_FROM_VARIANCE)
       request.job.gradient = Int32(NK_GRADIENT_GIVEN)
-      request.job.dy_scale = isAdded ? 1 : 0
       request.job.slope_scale = -strength
       var view = runs.rowsView()
       try request.runBackward(&view, sets: 1)

@@ -137,7 +137,7 @@ struct Request: ~Copyable {
     guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
     guard runs.elements > 0 else { return }
     view.enter(&job)
-    job.cut(elementSize: types.dataSize)
+    job.cut()
     job.execute(bytes: runs.elements &* types.dataSize, with: kernel)
   }
 }

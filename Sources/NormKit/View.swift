@@ -85,7 +85,8 @@ struct View: ~Copyable {
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isColumns = run < (job.gradient == Int32(NK_FORWARD) ? shortRun : shortGradientRun) && (reduced.extent > 1 || isGiven && lanes > 1)
+    let isShort = run < (job.gradient == Int32(NK_FORWARD) ? shortRun : shortGradientRun)
+    let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
       lanes = 1

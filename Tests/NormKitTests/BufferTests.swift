@@ -41,17 +41,41 @@ import Testing
 
   /// Whether a job with these addresses is refused: x and y are three runs of four f32.
   func isRefused(x: Int, y: Int, gamma: Int? = nil, mean: Int? = nil, yStride: Int64 = 0) throws -> Bool {
-    let runs = try Runs(length: 4, count: 3, xStride: 0, yStride: yStride)
-    var job = nk_job()
-    job.parameters = 4
-    job.x = UnsafeRawPointer(bitPattern: x)
-    job.y = UnsafeMutableRawPointer(bitPattern: y)
-    job.gamma = gamma.flatMap { UnsafeRawPointer(bitPattern: $0) }
-    job.mean = mean.flatMap { UnsafeMutableRawPointer(bitPattern: $0) }
+    let runs = try Runs(length: 4, count: 3, RowStrides(0, yStride))
+    var request = Request(
+      try Types(Int32(NORMKIT_F32)), runs, x: UnsafeRawPointer(bitPattern: x),
+      y: UnsafeMutableRawPointer(bitPattern: y))
+    request.parameters(gamma.flatMap { UnsafeRawPointer(bitPattern: $0) }, nil, 4, segment: 1)
+    request.statistics(mean.flatMap { UnsafeMutableRawPointer(bitPattern: $0) }, nil)
     do {
-      try job.requireDisjoint(runs, Types(Int32(NORMKIT_F32)), sets: 3)
+      try request.requireDisjoint(sets: 3)
       return false
     } catch { return true }
+  }
+
+  /// The same backward: which of x, dy and dx lie where.
+  func isRefused(x: Int, dy: Int, dx: Int, dgamma: Int? = nil) throws -> Bool {
+    let runs = try Runs(length: 4, count: 3, RowStrides())
+    var request = Request(
+      try Types(Int32(NORMKIT_F32)), runs, x: UnsafeRawPointer(bitPattern: x), dy: UnsafeRawPointer(bitPattern: dy),
+      dx: UnsafeMutableRawPointer(bitPattern: dx))
+    request.parameters(nil, nil, 4, segment: 1)
+    request.gradients(dgamma.flatMap { UnsafeMutableRawPointer(bitPattern: $0) }, nil, 0)
+    do {
+      try request.requireDisjoint(sets: 3)
+      return false
+    } catch { return true }
+  }
+
+  @Test func aGradientMayBeExactlyAnInput() throws {
+    #expect(try !isRefused(x: 4096, dy: 8192, dx: 12288))
+    #expect(try !isRefused(x: 4096, dy: 8192, dx: 4096))
+    #expect(try !isRefused(x: 4096, dy: 8192, dx: 8192))
+    #expect(try !isRefused(x: 4096, dy: 4096, dx: 4096))
+    #expect(try isRefused(x: 4096, dy: 8192, dx: 8196))
+    #expect(try isRefused(x: 4096, dy: 4100, dx: 4096))
+    #expect(try isRefused(x: 4096, dy: 8192, dx: 12288, dgamma: 12288 + 44))
+    #expect(try isRefused(x: 4096, dy: 8192, dx: 12288, dgamma: 8192))
   }
 
   @Test func anOutputMayBeExactlyTheInput() throws {

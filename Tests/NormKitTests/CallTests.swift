@@ -67,6 +67,31 @@ func layerNorm(_ x: [Float], size: Int) -> [Float] {
     #expect(batchNorm() == alone)
   }
 
+  /// Backward in both layouts: strips with sums of their own, units that threads share, and scattered runs.
+  @Test(arguments: [
+    (NORMKIT_CHANNELS_LAST, 30_000, 24, 1), (NORMKIT_CHANNELS_LAST, 300, 2000, 1), (NORMKIT_CHANNELS_FIRST, 4, 3, 60_000),
+    (NORMKIT_CHANNELS_FIRST, 300, 50, 50),
+  ])
+  func threadsDoNotChangeGradients(_ layout: Int, _ samples: Int, _ channels: Int, _ positions: Int) {
+    defer { _ = normkit_set_thread_count(1) }
+    let x = values(samples * channels * positions, seed: 6), dy = values(x.count, seed: 7)
+    let gamma = values(channels, seed: 8)
+    func gradients() -> [Float] {
+      var dx = x, dgamma = gamma, dbeta = gamma, dxOfGroups = x, dgammaOfGroups = gamma, dbetaOfGroups = gamma
+      let f32 = Int32(NORMKIT_F32), n = Int64(samples), c = Int64(channels), l = Int64(positions)
+      let batch = normkit_batch_norm_training_backward(
+        f32, f32, Int32(layout), n, c, l, x, 0, dy, 0, gamma, nil, nil, 1e-5, &dx, 0, &dgamma, &dbeta, 0)
+      let groups = normkit_group_norm_backward(
+        f32, f32, Int32(layout), n, c, l, 1, x, 0, dy, 0, gamma, nil, nil, 1e-5, &dxOfGroups, 0, &dgammaOfGroups,
+        &dbetaOfGroups, 0)
+      #expect(batch == NORMKIT_OK && groups == NORMKIT_OK)
+      return dx + dgamma + dbeta + dxOfGroups + dgammaOfGroups + dbetaOfGroups
+    }
+    let alone = gradients()
+    #expect(normkit_set_thread_count(5) == NORMKIT_OK)
+    #expect(gradients() == alone)
+  }
+
   /// Large calls from several threads: one has the helpers, the others do without.
   @Test func callersDoNotDisturbEachOther() async {
     defer { _ = normkit_set_thread_count(1) }

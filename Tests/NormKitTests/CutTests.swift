@@ -8,14 +8,14 @@ import Testing
 @Suite struct CutTests {
   func job(kept: Int, rows: Int, lanes: Int, run: Int) -> nk_job {
     var view = View()
-    view.keep(kept, xStride: rows * lanes * run, yStride: rows * lanes * run)
-    view.reduce(rows, xStride: lanes * run, yStride: lanes * run)
-    view.keep(lanes, xStride: run, yStride: run)
-    view.reduce(run, xStride: 1, yStride: 1)
+    view.keep(kept, step: Steps(rows * lanes * run))
+    view.reduce(rows, step: Steps(lanes * run))
+    view.keep(lanes, step: Steps(run))
+    view.reduce(run, step: Steps(1))
     var job = nk_job()
     job.statistic = Int32(NK_MOMENTS)
     view.enter(&job)
-    job.cut(elementSize: 4)
+    job.cut()
     return job
   }
 

@@ -26,7 +26,8 @@ struct Tensor: CustomStringConvertible {
   func view(spread: Int = 1) -> View {
     var view = View()
     for i in shape.indices {
-      view.append(shape[i], isReduced: isReduced[i], xStride: strides[i], yStride: strides[i] * spread)
+      let step = Steps(x: strides[i], y: strides[i] * spread, dx: strides[i] * spread)
+      view.append(shape[i], isReduced: isReduced[i], step: step)
     }
     return view
   }

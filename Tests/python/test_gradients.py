@@ -199,12 +199,17 @@ _CHANNELS = dict(samples=40_009, channels=3, positions=7)
 MANY = [("layer_norm_backward", dict(rows=1_000_003, size=2)), ("rms_norm_backward", dict(rows=100_003, size=7)),
         ("batch_norm_training_backward", _CHANNELS), ("batch_norm_inference_backward", _CHANNELS),
         ("instance_norm_backward", _CHANNELS), ("batch_norm_gradient_sums", _CHANNELS),
+        ("group_norm_backward", dict(samples=2, channels=6, positions=40_009, groups=1)),
+        ("group_norm_backward", dict(samples=2, channels=6, positions=40_009, groups=3)),
+        ("group_norm_backward", dict(samples=40_009, channels=6, positions=2, groups=1)),
+        ("layer_norm_channels_backward", dict(samples=40_009, channels=3, positions=7)),
+        ("weight_norm_backward", dict(outer=40_009, slices=3, inner=7)),
         ("scale_shift_backward", dict(outer=40_009, channels=3, inner=7))]
 LAYOUTS = [(name, sizes | {"layout": layout}) for name, sizes in MANY for layout in (1, 2)
            if layout == 1 or "layout" in method(name).prototype.names()]
 
 
-@pytest.mark.parametrize(("name", "sizes"), LAYOUTS)
+@pytest.mark.parametrize(("name", "sizes"), LAYOUTS, ids=str)
 def test_sums_over_many_elements(name, sizes):
     problem = small(method(name), F32, **sizes)
     asked = [name for name in problem.written() if name != "dx"]

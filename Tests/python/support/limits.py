@@ -37,11 +37,11 @@ def limit(problem: Problem, name: str) -> float:
     if _is_sum(problem, name) and not dtype.is_half:
         random = _F64_SUM * math.sqrt(problem.view.size) if dtype == F64 else 0
         units = _SUM + random + (0 if has_fma else _NO_FMA_SUM)
-    # A variance is off by twice as much as the rstd that belongs to it.
-    return 2 * units if name in ("variance", "running_variance", "moments") else units
+    # A variance is off by twice as much as the rstd that belongs to it, a sum of squares as the norm.
+    return 2 * units if name in ("variance", "running_variance", "moments", "value") else units
 
 
 def _is_sum(problem: Problem, name: str) -> bool:
-    """Whether an output is a sum of products; the gradient of the largest element is one too, where that is the norm."""
+    """Whether an output is a sum of products. So is the gradient of the largest element, where that is the norm."""
     is_largest = problem.method.is_backward and problem.scalars.get("norm") == constants()["MAX"]
     return name in PARAMETER_GRADIENTS or name == "sums" or is_largest

@@ -81,9 +81,17 @@ NK_INLINE nk_f64x16 nk_max_f64(nk_f64x16 a, nk_f64x16 b) {
     return (nk_f64x16)__builtin_elementwise_max((nk_u64x16)a, (nk_u64x16)b);
 }
 
-/* 1 or -1 with the sign of v, 0 for zeros and NaN. */
-NK_INLINE nk_f32x16 nk_sign_f32(nk_f32x16 v) { return __builtin_convertvector((v < 0) - (v > 0), nk_f32x16); }
-NK_INLINE nk_f64x16 nk_sign_f64(nk_f64x16 v) { return __builtin_convertvector((v < 0) - (v > 0), nk_f64x16); }
+/* 1 or -1 with the sign of v, 0 for zeros, NaN for NaN. */
+NK_INLINE nk_f32x16 nk_sign_f32(nk_f32x16 v) {
+    nk_u32x16 is_nan = (nk_u32x16)(v != v);
+    nk_u32x16 sign = (nk_u32x16)__builtin_convertvector((v < 0) - (v > 0), nk_f32x16);
+    return (nk_f32x16)(((nk_u32x16)v & is_nan) | (sign & ~is_nan));
+}
+NK_INLINE nk_f64x16 nk_sign_f64(nk_f64x16 v) {
+    nk_u64x16 is_nan = (nk_u64x16)(v != v);
+    nk_u64x16 sign = (nk_u64x16)__builtin_convertvector((v < 0) - (v > 0), nk_f64x16);
+    return (nk_f64x16)(((nk_u64x16)v & is_nan) | (sign & ~is_nan));
+}
 
 /* 1 where the magnitude of v is `magnitude`, 0 elsewhere. */
 NK_INLINE nk_f32x16 nk_reaches_f32(nk_f32x16 v, nk_f32x16 magnitude) {

@@ -49,7 +49,7 @@ def problem(node: Node, name: str, scalars: dict, outputs: tuple[str, ...], **in
     """A problem with tensors in the shapes that its method sees."""
     m = method(name)
     epsilon = {"epsilon": node.attribute("epsilon", 1e-5)}
-    strides = {"x_stride": 0, "y_stride": 0} if m.has_strides else {}
+    strides = {"x_stride": 0, "y_stride": 0} if "x_stride" in m.prototype.names() else {}
     scalars = epsilon | strides | scalars
     view = m.view(scalars)
     tensors = {key: None if v is None else v.reshape(view.channel_shape) for key, v in inputs.items()}

@@ -156,6 +156,24 @@ extension Request {
   }
 }
 
+extension Channels {
+  /// What backward functions over data with channels have in common.
+  @inline(__always)
+  func backward(
+    _ types: Types, _ x: UnsafeRawPointer?, _ dy: UnsafeRawPointer?, _ gamma: UnsafeRawPointer?, _ epsilon: Double,
+    _ dx: UnsafeMutableRawPointer?, _ dgamma: UnsafeMutableRawPointer?, _ dbeta: UnsafeMutableRawPointer?,
+    _ accumulate: Int32
+  ) throws(Refusal) -> Request {
+    try requireFlag(accumulate, NORMKIT_ERROR_ACCUMULATE)
+    try requireGradientData(runs.elements, x, dy)
+    var request = Request(types, runs, x: x, dy: dy, dx: dx)
+    request.parameters(gamma, nil, channels, segment: segment)
+    request.gradients(dgamma, dbeta, accumulate)
+    request.job.epsilon = epsilon
+    return request
+  }
+}
+
 extension nk_job {
   /// How parameters lie over the sets.
   fileprivate mutating func chooseParameterForm() {

@@ -34,39 +34,43 @@ struct Span {
   }
 }
 
-/// A buffer of a call, and what an overlap is refused with: NORMKIT_OK for inputs.
-private struct Buffer {
-  enum Role { case x, dy, y, dx, other }
+/// Inputs that an output may lie over exactly.
+struct InPlace {
+  fileprivate let bits: Int
 
+  static let none = InPlace(bits: 0), first = InPlace(bits: 1), second = InPlace(bits: 2), either = InPlace(bits: 3)
+}
+
+/// A buffer of a call, and what an overlap is refused with: NORMKIT_OK for inputs. `place` is which input it is, or
+/// which ones it may lie over exactly.
+struct Buffer {
   let span: Span
   let status: Int
-  let role: Role
+  let place: InPlace
 
-  /// Whether an output may lie exactly where `input` does.
-  func mayBe(_ input: Buffer) -> Bool {
-    let isInPlace = role == .y && input.role == .x || role == .dx && (input.role == .x || input.role == .dy)
-    return isInPlace && span.isSame(as: input.span)
+  fileprivate func mayBe(_ input: Buffer) -> Bool {
+    input.status == NORMKIT_OK && place.bits & input.place.bits != 0 && span.isSame(as: input.span)
   }
 }
 
 /// The buffers that a call has, outputs first, in the order in which an overlap is laid to their charge.
-private struct Buffers {
-  static let capacity = 20
+struct Buffers {
+  fileprivate static let capacity = 20
   private let memory: UnsafeMutableBufferPointer<Buffer>
   private var count = 0, outputs = 0
 
-  init(_ memory: UnsafeMutableBufferPointer<Buffer>) { self.memory = memory }
+  fileprivate init(_ memory: UnsafeMutableBufferPointer<Buffer>) { self.memory = memory }
 
   /// Outputs have a status, and come before all inputs.
   @inline(__always)
-  mutating func append(_ span: Span, _ status: Int = NORMKIT_OK, _ role: Buffer.Role = .other) {
+  mutating func append(_ span: Span, _ status: Int = NORMKIT_OK, _ place: InPlace = .none) {
     guard span.count > 0 && count < Buffers.capacity else { return }
-    memory.initializeElement(at: count, to: Buffer(span: span, status: status, role: role))
+    memory.initializeElement(at: count, to: Buffer(span: span, status: status, place: place))
     count += 1
     if status != NORMKIT_OK { outputs = count }
   }
 
-  func requireDisjoint() throws(Refusal) {
+  fileprivate func requireDisjoint() throws(Refusal) {
     for i in 0..<outputs {
       let output = memory[i]
       for j in i + 1..<count where output.span.overlaps(memory[j].span) {
@@ -76,37 +80,45 @@ private struct Buffers {
   }
 }
 
+/// Refuses the call if one of the outputs that `collect` appends overlaps another buffer.
+@inline(__always)
+func requireDisjoint(_ collect: (inout Buffers) -> Void) throws(Refusal) {
+  try withUnsafeTemporaryAllocation(of: Buffer.self, capacity: Buffers.capacity) { (memory) throws(Refusal) in
+    var buffers = Buffers(memory)
+    collect(&buffers)
+    try buffers.requireDisjoint()
+  }
+}
+
 extension Request {
   /// Refuses the call if an output overlaps another buffer. y may be exactly x, dx exactly x or dy.
   ///
   /// - sets: how many statistics there are.
   func requireDisjoint(sets: Int) throws(Refusal) {
-    try withUnsafeTemporaryAllocation(of: Buffer.self, capacity: Buffers.capacity) { (memory) throws(Refusal) in
-      var buffers = Buffers(memory)
+    try NormKit.requireDisjoint { buffers in
       let entries = Int(job.parameters)
-      buffers.append(data(job.y, runs.step.y), NORMKIT_ERROR_Y_OVERLAP, .y)
+      buffers.append(data(job.y, runs.step.y), NORMKIT_ERROR_Y_OVERLAP, .first)
       buffers.append(statistics(job.mean, sets), NORMKIT_ERROR_STATISTICS_OVERLAP)
       buffers.append(statistics(job.spread, sets), NORMKIT_ERROR_STATISTICS_OVERLAP)
       buffers.append(statistics(job.running_mean, sets), NORMKIT_ERROR_RUNNING_OVERLAP)
       buffers.append(statistics(job.running_variance, sets), NORMKIT_ERROR_RUNNING_OVERLAP)
       buffers.append(Span(job.moments, length: sets &* momentsSize), NORMKIT_ERROR_MOMENTS_OVERLAP)
       if job.gradient != Int32(NK_FORWARD) {
-        buffers.append(data(job.dx, runs.step.dx), NORMKIT_ERROR_DX_OVERLAP, .dx)
+        buffers.append(data(job.dx, runs.step.dx), NORMKIT_ERROR_DX_OVERLAP, .either)
         buffers.append(statistics(dgamma, entries), NORMKIT_ERROR_PARAMETER_OVERLAP)
         buffers.append(statistics(dbeta, entries), NORMKIT_ERROR_PARAMETER_OVERLAP)
         buffers.append(Span(channelSums, length: sets &* sumsSize), NORMKIT_ERROR_MOMENTS_OVERLAP)
-        buffers.append(data(job.dy, runs.step.y), NORMKIT_OK, .dy)
+        buffers.append(data(job.dy, runs.step.y), NORMKIT_OK, .second)
         buffers.append(Span(job.given_sums, length: sets &* sumsSize))
         buffers.append(statistics(job.given_offset, sets))
         buffers.append(statistics(job.given_slope, sets))
       }
-      buffers.append(data(job.x, runs.step.x), NORMKIT_OK, .x)
+      buffers.append(data(job.x, runs.step.x), NORMKIT_OK, .first)
       buffers.append(Span(job.gamma, length: entries &* types.parameterSize))
       buffers.append(Span(job.beta, length: entries &* types.parameterSize))
       buffers.append(statistics(job.given_mean, sets))
       buffers.append(statistics(job.given_spread, sets))
       buffers.append(Span(job.given_moments, length: sets &* momentsSize))
-      try buffers.requireDisjoint()
     }
   }
 

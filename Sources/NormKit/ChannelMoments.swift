@@ -48,13 +48,12 @@ public func normkit_moments_finish(
     try require(correction >= 0, NORMKIT_ERROR_CORRECTION)
     let channels = try channelCount(channels)
     let moments = try kernelMoments(moments, channels)
-    let input = Span(moments, length: channels &* MemoryLayout<nk_moments>.stride)
     let bytes = channels &* types.dataSize
-    let outputs = [Span(mean, length: bytes), Span(variance, length: bytes), Span(rstd, length: bytes)]
-      as InlineArray<3, Span>
-    for i in 0..<3 {
-      for j in 0..<i { try require(!outputs[i].overlaps(outputs[j]), NORMKIT_ERROR_STATISTICS_OVERLAP) }
-      try require(!outputs[i].overlaps(input), NORMKIT_ERROR_STATISTICS_OVERLAP)
+    try requireDisjoint { buffers in
+      buffers.append(Span(mean, length: bytes), NORMKIT_ERROR_STATISTICS_OVERLAP)
+      buffers.append(Span(variance, length: bytes), NORMKIT_ERROR_STATISTICS_OVERLAP)
+      buffers.append(Span(rstd, length: bytes), NORMKIT_ERROR_STATISTICS_OVERLAP)
+      buffers.append(Span(moments, length: channels &* MemoryLayout<nk_moments>.stride))
     }
     guard let moments else { return }
     for c in 0..<channels {

@@ -23,22 +23,17 @@ public func normkit_fold_batch_norm(
     try require(folded_bias != nil || channels == 0, NORMKIT_ERROR_Y_NULL)
     try require(mean != nil || channels == 0, NORMKIT_ERROR_MEAN_NULL)
     try require(variance != nil || channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
-    let weights = Span(weight, length: runs.elements &* types.dataSize)
-    let foldedWeights = Span(folded_weight, length: runs.elements &* types.dataSize)
-    let vector = channels &* types.dataSize
-    let biases = Span(bias, length: vector), foldedBiases = Span(folded_bias, length: vector)
-    let others = [
-      Span(gamma, length: vector), Span(beta, length: vector), Span(mean, length: vector),
-      Span(variance, length: vector),
-    ] as InlineArray<4, Span>
-    var isDisjoint =
-      (!foldedWeights.overlaps(weights) || foldedWeights.isSame(as: weights))
-      && (!foldedBiases.overlaps(biases) || foldedBiases.isSame(as: biases))
-      && !foldedWeights.overlaps(biases) && !foldedWeights.overlaps(foldedBiases) && !foldedBiases.overlaps(weights)
-    for i in 0..<4 {
-      isDisjoint = isDisjoint && !foldedWeights.overlaps(others[i]) && !foldedBiases.overlaps(others[i])
+    let matrix = runs.elements &* types.dataSize, vector = channels &* types.dataSize
+    try requireDisjoint { buffers in
+      buffers.append(Span(folded_weight, length: matrix), NORMKIT_ERROR_FOLDED_OVERLAP, .first)
+      buffers.append(Span(folded_bias, length: vector), NORMKIT_ERROR_FOLDED_OVERLAP, .second)
+      buffers.append(Span(weight, length: matrix), NORMKIT_OK, .first)
+      buffers.append(Span(bias, length: vector), NORMKIT_OK, .second)
+      buffers.append(Span(gamma, length: vector))
+      buffers.append(Span(beta, length: vector))
+      buffers.append(Span(mean, length: vector))
+      buffers.append(Span(variance, length: vector))
     }
-    try require(isDisjoint, NORMKIT_ERROR_FOLDED_OVERLAP)
 
     var request = Request(types, runs, x: weight, y: folded_weight)
     request.parameters(gamma, nil, channels, segment: inner)

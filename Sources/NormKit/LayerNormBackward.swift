@@ -84,21 +84,3 @@ public func normkit_layer_norm_channels_backward(
     try request.runBackward(&view, sets: data.samples &* data.positions)
   }
 }
-
-extension Channels {
-  /// What backward functions over data with channels have in common.
-  @inline(__always)
-  func backward(
-    _ types: Types, _ x: UnsafeRawPointer?, _ dy: UnsafeRawPointer?, _ gamma: UnsafeRawPointer?, _ epsilon: Double,
-    _ dx: UnsafeMutableRawPointer?, _ dgamma: UnsafeMutableRawPointer?, _ dbeta: UnsafeMutableRawPointer?,
-    _ accumulate: Int32
-  ) throws(Refusal) -> Request {
-    try requireFlag(accumulate, NORMKIT_ERROR_ACCUMULATE)
-    try requireGradientData(runs.elements, x, dy)
-    var request = Request(types, runs, x: x, dy: dy, dx: dx)
-    request.parameters(gamma, nil, channels, segment: segment)
-    request.gradients(dgamma, dbeta, accumulate)
-    request.job.epsilon = epsilon
-    return request
-  }
-}

@@ -17,11 +17,11 @@ public func normkit_weight_penalty(
     let size = try extent(size, NORMKIT_ERROR_SIZE)
     let runs = try Runs(length: size, count: 1, RowStrides())
     try require(w != nil || size == 0, NORMKIT_ERROR_W_NULL)
-    let weights = Span(w, length: size &* types.dataSize), gradient = Span(dw, length: size &* types.dataSize)
-    let output = Span(value, length: MemoryLayout<Double>.size)
-    try require(
-      !gradient.overlaps(weights) && !output.overlaps(weights) && !output.overlaps(gradient),
-      NORMKIT_ERROR_PENALTY_OVERLAP)
+    try requireDisjoint { buffers in
+      buffers.append(Span(value, length: MemoryLayout<Double>.size), NORMKIT_ERROR_PENALTY_OVERLAP)
+      buffers.append(Span(dw, length: size &* types.dataSize), NORMKIT_ERROR_PENALTY_OVERLAP)
+      buffers.append(Span(w, length: size &* types.dataSize))
+    }
     if let value {
       var request = Request(types, runs, x: w, y: nil)
       request.job.statistic = statistic

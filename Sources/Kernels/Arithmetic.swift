@@ -20,9 +20,9 @@ protocol Arithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static func magnitude(_ v: SIMD16<Self>) -> SIMD16<Self>
   /// Lane by lane the larger of two magnitudes; NaN wins.
   static func larger(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
-  /// 1 or -1 with the sign of each lane, 0 for zeros.
+  /// 1 or -1 with the sign of each lane, 0 for zeros, NaN for NaN.
   static func sign(_ v: SIMD16<Self>) -> SIMD16<Self>
-  /// 1 where the magnitude of `v` is `magnitude`, 0 elsewhere.
+  /// 1 where the magnitude of `v` is at least `magnitude`, 0 elsewhere.
   static func reaches(_ v: SIMD16<Self>, _ magnitude: SIMD16<Self>) -> SIMD16<Self>
   static func sum(_ v: SIMD16<Self>) -> Self
   static func widen(_ v: SIMD16<Self>) -> SIMD16<Double>
@@ -40,35 +40,49 @@ protocol Arithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static var factors: ClosedRange<Double> { get }
 }
 
+/// A vector after a change.
+@inline(__always)
+func changed<A: Arithmetic>(_ v: SIMD16<A>, _ change: (inout SIMD16<A>) -> Void) -> SIMD16<A> {
+  var v = v
+  change(&v)
+  return v
+}
+
 extension Float: Arithmetic {
-  @inline(__always) static func splat(_ value: Float) -> SIMD16<Float> { nk_splat_f32(value) }
-  @inline(__always) static func add(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_add_f32(a, b) }
+  @inline(__always) static func splat(_ value: Float) -> SIMD16<Float> { SIMD16(repeating: value) }
+  @inline(__always) static func add(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { changed(a) { $0 += b } }
   @inline(__always) static func subtract(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-    nk_subtract_f32(a, b)
+    changed(a) { $0 -= b }
   }
   @inline(__always) static func multiply(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-    nk_multiply_f32(a, b)
+    changed(a) { $0 *= b }
   }
   @inline(__always) static func fma(_ a: SIMD16<Float>, _ b: SIMD16<Float>, _ c: SIMD16<Float>) -> SIMD16<Float> {
-    nk_fma_f32(a, b, c)
+    hasFMA ? c.addingProduct(a, b) : add(multiply(a, b), c)
   }
-  @inline(__always) static func magnitude(_ v: SIMD16<Float>) -> SIMD16<Float> { nk_abs_f32(v) }
-  @inline(__always) static func larger(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> { nk_max_f32(a, b) }
-  @inline(__always) static func sign(_ v: SIMD16<Float>) -> SIMD16<Float> { nk_sign_f32(v) }
+  @inline(__always) static func magnitude(_ v: SIMD16<Float>) -> SIMD16<Float> { changed(v) { nk_abs_f32(&$0) } }
+  @inline(__always) static func larger(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
+    changed(a) { nk_max_f32(&$0, b) }
+  }
+  @inline(__always) static func sign(_ v: SIMD16<Float>) -> SIMD16<Float> { changed(v) { nk_sign_f32(&$0) } }
   @inline(__always) static func reaches(_ v: SIMD16<Float>, _ magnitude: SIMD16<Float>) -> SIMD16<Float> {
-    nk_reaches_f32(v, magnitude)
+    changed(v) { nk_reaches_f32(&$0, magnitude) }
   }
   @inline(__always) static func sum(_ v: SIMD16<Float>) -> Float { nk_sum_f32(v) }
-  @inline(__always) static func widen(_ v: SIMD16<Float>) -> SIMD16<Double> { nk_widen(v) }
-  @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Float> { nk_narrow(v) }
+  @inline(__always) static func widen(_ v: SIMD16<Float>) -> SIMD16<Double> {
+    changed(SIMD16<Double>()) { nk_widen(v, &$0) }
+  }
+  @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Float> {
+    changed(SIMD16<Float>()) { nk_narrow(v, &$0) }
+  }
   @inline(__always) static func fill(_ v: SIMD16<Float>, _ count: Int, _ fill: SIMD16<Float>) -> SIMD16<Float> {
-    nk_fill_f32(v, Int64(count), fill)
+    changed(v) { nk_fill_f32(&$0, Int64(count), fill) }
   }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Float> {
-    nk_load_f32(p + index &* 4)
+    p.loadUnaligned(fromByteOffset: index &* 4, as: SIMD16<Float>.self)
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Float>) {
-    nk_store_f32(p + index &* 4, v)
+    p.storeBytes(of: v, toByteOffset: index &* 4, as: SIMD16<Float>.self)
   }
   @inline(__always) static func narrow(_ value: Double) -> Float { Float(value) }
   @inline(__always) static func widen(_ value: Float) -> Double { Double(value) }
@@ -77,34 +91,36 @@ extension Float: Arithmetic {
 }
 
 extension Double: Arithmetic {
-  @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { nk_splat_f64(value) }
-  @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_add_f64(a, b) }
+  @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { SIMD16(repeating: value) }
+  @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { changed(a) { $0 += b } }
   @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-    nk_subtract_f64(a, b)
+    changed(a) { $0 -= b }
   }
   @inline(__always) static func multiply(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-    nk_multiply_f64(a, b)
+    changed(a) { $0 *= b }
   }
   @inline(__always) static func fma(_ a: SIMD16<Double>, _ b: SIMD16<Double>, _ c: SIMD16<Double>) -> SIMD16<Double> {
-    nk_fma_f64(a, b, c)
+    hasFMA ? c.addingProduct(a, b) : add(multiply(a, b), c)
   }
-  @inline(__always) static func magnitude(_ v: SIMD16<Double>) -> SIMD16<Double> { nk_abs_f64(v) }
-  @inline(__always) static func larger(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { nk_max_f64(a, b) }
-  @inline(__always) static func sign(_ v: SIMD16<Double>) -> SIMD16<Double> { nk_sign_f64(v) }
+  @inline(__always) static func magnitude(_ v: SIMD16<Double>) -> SIMD16<Double> { changed(v) { nk_abs_f64(&$0) } }
+  @inline(__always) static func larger(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
+    changed(a) { nk_max_f64(&$0, b) }
+  }
+  @inline(__always) static func sign(_ v: SIMD16<Double>) -> SIMD16<Double> { changed(v) { nk_sign_f64(&$0) } }
   @inline(__always) static func reaches(_ v: SIMD16<Double>, _ magnitude: SIMD16<Double>) -> SIMD16<Double> {
-    nk_reaches_f64(v, magnitude)
+    changed(v) { nk_reaches_f64(&$0, magnitude) }
   }
   @inline(__always) static func sum(_ v: SIMD16<Double>) -> Double { nk_sum_f64(v) }
   @inline(__always) static func widen(_ v: SIMD16<Double>) -> SIMD16<Double> { v }
   @inline(__always) static func narrow(_ v: SIMD16<Double>) -> SIMD16<Double> { v }
   @inline(__always) static func fill(_ v: SIMD16<Double>, _ count: Int, _ fill: SIMD16<Double>) -> SIMD16<Double> {
-    nk_fill_f64(v, Int64(count), fill)
+    changed(v) { nk_fill_f64(&$0, Int64(count), fill) }
   }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Double> {
-    nk_load_f64(p + index &* 8)
+    p.loadUnaligned(fromByteOffset: index &* 8, as: SIMD16<Double>.self)
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Double>) {
-    nk_store_f64(p + index &* 8, v)
+    p.storeBytes(of: v, toByteOffset: index &* 8, as: SIMD16<Double>.self)
   }
   @inline(__always) static func narrow(_ value: Double) -> Double { value }
   @inline(__always) static func widen(_ value: Double) -> Double { value }
@@ -112,8 +128,9 @@ extension Double: Arithmetic {
   @inline(__always) static var factors: ClosedRange<Double> { 0...Double.infinity }
 }
 
-/// Not a constant in the eyes of the compiler, which would warn of branches that are not taken.
+/// Not constants in the eyes of the compiler, which would warn of branches that are not taken.
 @inline(__always) var hasWideRegisters: Bool { Int32(truncatingIfNeeded: NK_WIDE_REGISTERS) == 1 }
+@inline(__always) var hasFMA: Bool { Int32(truncatingIfNeeded: NK_HAS_FMA) == 1 }
 
 extension Arithmetic {
   /// Adds lanes to sums in Double. In narrow registers this is much code, and called.

@@ -23,6 +23,14 @@ extension nk_job {
     return reduced.axis.0.offset(index)
   }
 
+  /// Where the elements of set `s` begin.
+  @inline(__always)
+  func setOffset(_ s: Int) -> Offset {
+    let outer = lanes == 1 ? s : s / Int(lanes), inner = (s &- outer &* Int(lanes)) &* Int(run)
+    let offset = keptOffset(outer)
+    return Offset(x: offset.x &+ inner, y: offset.y &+ inner, dx: offset.dx &+ inner)
+  }
+
   @inline(never) private func decodeKept(_ index: Int) -> Offset { kept.decode(index) }
   @inline(never) private func decodeReduced(_ index: Int) -> Offset { reduced.decode(index) }
 }

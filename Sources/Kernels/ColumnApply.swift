@@ -2,7 +2,7 @@
 
 import NormKitFloor
 
-/// Rows that a tile of lanes passes before the next tile starts at the first of them again.
+/// Rows whose parameters are gathered at once.
 private let chunkRows = 32
 
 extension nk_job {
@@ -18,32 +18,79 @@ extension nk_job {
     _: E.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
   ) -> Bool {
     typealias N = E.Natural
-    let coefficients = scratch.coefficients(N.self), wide = scratch.wideCoefficients
-    let segment = Int(segment), run = Int(run)
-    let ownParameters = (gamma != nil || beta != nil) && !changesByRow
+    let coefficients = scratch.coefficients(N.self)
     var anyWide = false
+    forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
+      anyWide = anyWide || needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
+      fill(coefficients.mean, lanes, N.narrow(standard.mean))
+      fill(coefficients.scale, lanes, N.narrow(scale))
+      fill(coefficients.offset, lanes, N.narrow(beta - standard.residue * scale))
+    }
+    if anyWide { spreadInDouble(N.self, P.self, lane, width, scratch) }
+    return anyWide
+  }
+
+  @inline(never)
+  private func spreadInDouble<N: Arithmetic, P: Element>(
+    _: N.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
+  ) {
+    let wide = scratch.wideCoefficients
+    forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
+      let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
+      fill(wide.mean, lanes, standard.mean)
+      fill(wide.scale, lanes, scale)
+      fill(wide.offset, lanes, beta - standard.residue * scale)
+      fill(scratch.wide, lanes, isWide ? 1 : 0)
+    }
+  }
+
+  /// Stretches of a block's lanes that are of one set and have one parameter: their scale, which is the factor times
+  /// gamma, and beta. The block's first lane is lane `lane` of its row.
+  @inline(__always)
+  private func forStretches<P: Element>(
+    _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch,
+    _ body: (_ lanes: Range<Int>, _ standard: nk_standard, _ scale: Double, _ beta: Double) -> Void
+  ) {
+    let run = Int(run), ownParameters = (gamma != nil || beta != nil) && !changesByRow
+    let segment = ownParameters ? Int(segment) : Int.max
+    var set = 0, inSet = lane % run, parameter = lane / segment % Int(parameters), inSegment = lane % segment
     var j = 0
     while j < width {
-      let standard = scratch.standards[j / run]
-      var r = 0
-      while r < run {
-        let index = ownParameters ? (lane &+ j) / segment % Int(parameters) : 0
-        let scale = standard.factor * (ownParameters ? gammaValue(P.self, index) : 1)
-        let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
-        anyWide = anyWide || isWide
-        let offset = (ownParameters ? betaValue(P.self, index) : 0) - standard.residue * scale
-        coefficients.mean[j] = N.narrow(standard.mean)
-        coefficients.scale[j] = N.narrow(scale)
-        coefficients.offset[j] = N.narrow(offset)
-        wide.mean[j] = standard.mean
-        wide.scale[j] = scale
-        wide.offset[j] = offset
-        scratch.wide[j] = isWide ? 1 : 0
-        j &+= 1
-        r &+= 1
+      let standard = scratch.standards[set]
+      let length = min(min(run &- inSet, segment &- inSegment), width &- j)
+      let gamma = ownParameters ? gammaValue(P.self, parameter) : 1
+      body(j..<j &+ length, standard, standard.factor * gamma, ownParameters ? betaValue(P.self, parameter) : 0)
+      j &+= length
+      inSet &+= length
+      inSegment &+= length
+      if inSet == run {
+        set &+= 1
+        inSet = 0
+      }
+      if inSegment == segment {
+        parameter = parameter &+ 1 == Int(parameters) ? 0 : parameter &+ 1
+        inSegment = 0
       }
     }
-    return anyWide
+  }
+
+  @inline(__always)
+  private func fill<A>(_ values: UnsafeMutablePointer<A>, _ lanes: Range<Int>, _ value: A) {
+    for j in lanes { values[j] = value }
+  }
+
+  /// gamma and beta of rows `begin ..< end`, a chunk at most, into the scratch memory.
+  @inline(__always)
+  private func gatherRowParameters<P: Element>(
+    _: P.Type, _ outer: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
+  ) {
+    let gammas = scratch.rowGammas, betas = scratch.rowBetas
+    var index = (outer &* Int(reduced.extent) &+ begin) % Int(parameters)
+    for k in 0..<end &- begin {
+      gammas[k] = gammaValue(P.self, index)
+      betas[k] = betaValue(P.self, index)
+      index = index &+ 1 == Int(parameters) ? 0 : index &+ 1
+    }
   }
 
   /// Applies what standardizes the block's sets to rows `begin ..< end`. `lane` is the block's first lane, at which
@@ -66,97 +113,110 @@ extension nk_job {
     _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
     let anyWide = spread(E.self, P.self, lane, width, scratch)
-    let rows = Rows<E, P>(job: self, x: x, y: y, outer: outer, scratch: scratch)
-    var row = begin
-    while row < end {
-      let chunkEnd = min(row &+ chunkRows, end)
-      var j = 0
-      if !anyWide && NK_FOUR_VECTORS != 0 {
-        while j &+ 64 <= width {
-          if changesByRow {
-            rows.applyFour(j, row, chunkEnd, byRow: true)
-          } else {
-            rows.applyFour(j, row, chunkEnd, byRow: false)
-          }
-          j &+= 64
-        }
+    var f = begin
+    while f < end {
+      let chunkEnd = min(f &+ chunkRows, end)
+      if changesByRow { gatherRowParameters(P.self, outer, f, chunkEnd, scratch) }
+      let rows = Rows<E>(job: self, x: x, y: y, begin: f, end: chunkEnd, width: width, scratch: scratch)
+      if anyWide || streams != 0 || NK_FOUR_VECTORS == 0 {
+        // Stores past the caches suffer from many rows at once.
+        rows.applyOneByOne(f, byRow: changesByRow, anyWide: anyWide)
+      } else if changesByRow {
+        rows.apply(byRow: true)
+      } else {
+        rows.apply(byRow: false)
       }
-      while j < width {
-        rows.applyOne(j, min(16, width &- j), row, chunkEnd, byRow: changesByRow, anyWide: anyWide)
-        j &+= 16
-      }
-      row = chunkEnd
+      f = chunkEnd
     }
   }
+}
 
-  /// Rows of one block, and how its lanes are standardized.
-  private struct Rows<E: Element, P: Element> {
-    typealias N = E.Natural
-    let job: nk_job
-    let x: UnsafeRawPointer
-    let y: UnsafeMutableRawPointer
-    let outer: Int
-    let scratch: ColumnScratch
+/// A chunk of rows of one block.
+private struct Rows<E: Element> {
+  typealias N = E.Natural
+  let job: nk_job
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  let begin, end, width: Int
+  let scratch: ColumnScratch
 
-    @inline(__always)
-    private func parameters(_ f: Int) -> (gamma: Double, beta: Double) {
-      let index = (outer &* Int(job.reduced.extent) &+ f) % Int(job.parameters)
-      return (job.gammaValue(P.self, index), job.betaValue(P.self, index))
-    }
-
-    /// Four vectors of lanes from `j` on, in rows `begin ..< end`; their coefficients stay in registers.
-    @inline(__always)
-    func applyFour(_ j: Int, _ begin: Int, _ end: Int, byRow: Bool) {
-      let lanes0 = LaneCoefficients(scratch.coefficients(N.self), j)
-      let lanes1 = LaneCoefficients(scratch.coefficients(N.self), j &+ 16)
-      let lanes2 = LaneCoefficients(scratch.coefficients(N.self), j &+ 32)
-      let lanes3 = LaneCoefficients(scratch.coefficients(N.self), j &+ 48)
-      var f = begin
-      while f < end {
-        let offset = job.reducedOffset(f)
-        let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
-        var y0 = lanes0.apply(E.load(xs, 0, as: N.self)), y1 = lanes1.apply(E.load(xs, 16, as: N.self))
-        var y2 = lanes2.apply(E.load(xs, 32, as: N.self)), y3 = lanes3.apply(E.load(xs, 48, as: N.self))
-        if byRow {
-          let (gamma, beta) = parameters(f)
-          let scale = N.splat(N.narrow(gamma)), shift = N.splat(N.narrow(beta))
-          y0 = N.fma(y0, scale, shift)
-          y1 = N.fma(y1, scale, shift)
-          y2 = N.fma(y2, scale, shift)
-          y3 = N.fma(y3, scale, shift)
-        }
-        E.store(ys, 0, y0)
-        E.store(ys, 16, y1)
-        E.store(ys, 32, y2)
-        E.store(ys, 48, y3)
-        f &+= 1
+  /// Four rows at a time, which share the coefficients that are loaded for them.
+  @inline(__always)
+  func apply(byRow: Bool) {
+    var f = begin
+    while f &+ 4 <= end {
+      let row0 = Row<E>(self, f, byRow: byRow), row1 = Row<E>(self, f &+ 1, byRow: byRow)
+      let row2 = Row<E>(self, f &+ 2, byRow: byRow), row3 = Row<E>(self, f &+ 3, byRow: byRow)
+      forVectors(width) { j, count in
+        let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+        let y0 = row0.apply(lanes, j, count, byRow: byRow), y1 = row1.apply(lanes, j, count, byRow: byRow)
+        let y2 = row2.apply(lanes, j, count, byRow: byRow), y3 = row3.apply(lanes, j, count, byRow: byRow)
+        row0.store(j, count, y0)
+        row1.store(j, count, y1)
+        row2.store(j, count, y2)
+        row3.store(j, count, y3)
       }
+      f &+= 4
     }
+    applyOneByOne(f, byRow: byRow, anyWide: false)
+  }
 
-    /// `count` lanes from `j` on. Lanes that need Double get it, and the others what they get elsewhere.
-    @inline(__always)
-    func applyOne(_ j: Int, _ count: Int, _ begin: Int, _ end: Int, byRow: Bool, anyWide: Bool) {
-      let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
-      var f = begin
-      while f < end {
-        let offset = job.reducedOffset(f)
-        let xs = x + (offset.x &+ j) &* E.size, ys = y + (offset.y &+ j) &* E.size
-        let value = count == 16 ? E.load(xs, 0, as: N.self) : E.load(xs, 0, count: count, as: N.self)
-        let (gamma, beta) = byRow ? parameters(f) : (1, 0)
-        var result = lanes.apply(value)
-        if byRow { result = N.fma(result, N.splat(N.narrow(gamma)), N.splat(N.narrow(beta))) }
+  /// Rows from `first` on. Lanes that need Double get it, and the others what they get elsewhere.
+  @inline(__always)
+  func applyOneByOne(_ first: Int, byRow: Bool, anyWide: Bool) {
+    for f in first..<end {
+      let row = Row<E>(self, f, byRow: byRow)
+      forVectors(width) { j, count in
+        var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow)
         if anyWide {
-          let wide = LaneCoefficients(scratch.wideCoefficients, j).apply(N.widen(value))
-          let chosen = nk_choose_f64(
-            nk_widen(nk_load_f32(scratch.wide + j)), Double.fma(wide, Double.splat(gamma), Double.splat(beta)),
-            N.widen(result))
+          var wide = N.widen(row.load(j, count)), chosen = N.widen(result)
+          scratch.applyInDouble(j, &wide, row.parameters, &chosen)
           result = N.narrow(chosen)
         }
-        if count == 16 { E.store(ys, 0, result) } else { E.store(ys, 0, count: count, result) }
-        f &+= 1
+        row.store(j, count, result)
       }
     }
   }
+}
+
+/// One row.
+private struct Row<E: Element> {
+  typealias N = E.Natural
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  let streams: Bool
+  let parameters: RowParameters
+
+  @inline(__always)
+  init(_ rows: Rows<E>, _ f: Int, byRow: Bool) {
+    let offset = rows.job.reducedOffset(f), k = f &- rows.begin
+    x = rows.x + offset.x &* E.size
+    y = rows.y + offset.y &* E.size
+    streams = rows.job.streams != 0
+    parameters = byRow
+      ? RowParameters(gamma: rows.scratch.rowGammas[k], beta: rows.scratch.rowBetas[k])
+      : RowParameters(gamma: 1, beta: 0)
+  }
+
+  @inline(__always)
+  func load(_ j: Int, _ count: Int) -> SIMD16<N> {
+    count == 16 ? E.load(x, j, as: N.self) : E.load(x, j, count: count, as: N.self)
+  }
+
+  @inline(__always)
+  func apply(_ lanes: LaneCoefficients<N>, _ j: Int, _ count: Int, byRow: Bool) -> SIMD16<N> {
+    lanes.apply(load(j, count), parameters, byRow: byRow)
+  }
+
+  @inline(__always)
+  func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
+    if count == 16 { E.store(y, j, result, streams: streams) } else { E.store(y, j, count: count, result) }
+  }
+}
+
+/// gamma and beta that all lanes of a row have.
+private struct RowParameters {
+  let gamma, beta: Double
 }
 
 /// y = (x - mean) * scale + offset, sixteen lanes.
@@ -171,5 +231,19 @@ private struct LaneCoefficients<A: Arithmetic> {
   }
 
   @inline(__always)
-  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, scale, offset) }
+  func apply(_ x: SIMD16<A>, _ parameters: RowParameters, byRow: Bool) -> SIMD16<A> {
+    let y = A.fma(x - mean, scale, offset)
+    return byRow ? A.fma(y, A.splat(A.narrow(parameters.gamma)), A.splat(A.narrow(parameters.beta))) : y
+  }
+}
+
+extension ColumnScratch {
+  /// Replaces those of sixteen results that need Double. That is rare, and not worth a copy for each type of elements.
+  @inline(never)
+  fileprivate func applyInDouble(
+    _ j: Int, _ x: inout SIMD16<Double>, _ parameters: RowParameters, _ results: inout SIMD16<Double>
+  ) {
+    let wide = LaneCoefficients<Double>(wideCoefficients, j).apply(x, parameters, byRow: true)
+    nk_replace_f64(&results, Float.widen(Float.load(UnsafeRawPointer(self.wide), j)), wide)
+  }
 }

@@ -2,41 +2,74 @@
 
 import NormKitFloor
 
-/// Rows that a tile of lanes passes before the next tile starts at the first of them again.
-private let chunkRows = 32
-
-/// Sixteen lanes from `j` on: dx = (dy * gamma - mean - slope * direction) * factor.
-private struct ColumnLanes<E: Element, D: Derivative> {
-  typealias N = E.Natural
-  let j: Int
-  let mean, factor, offset, quantity, gamma, gradientMean, slope: SIMD16<N>
+/// What the gradients of sixteen lanes are made of: dx = (dy * gamma - mean - slope * direction) * factor.
+private struct ColumnLanes<A: Arithmetic> {
+  let mean, factor, offset, quantity, gamma, gradientMean, slope: SIMD16<A>
 
   @inline(__always)
   init(_ scratch: ColumnGradientScratch, _ j: Int) {
-    self.j = j
-    mean = N.load(UnsafeRawPointer(scratch.mean(N.self)), j)
-    factor = N.load(UnsafeRawPointer(scratch.factor(N.self)), j)
-    offset = N.load(UnsafeRawPointer(scratch.offset(N.self)), j)
-    quantity = N.load(UnsafeRawPointer(scratch.quantity(N.self)), j)
-    gamma = N.load(UnsafeRawPointer(scratch.gamma(N.self)), j)
-    gradientMean = N.load(UnsafeRawPointer(scratch.gradientMean(N.self)), j)
-    slope = N.load(UnsafeRawPointer(scratch.slope(N.self)), j)
+    mean = A.load(UnsafeRawPointer(scratch.mean(A.self)), j)
+    factor = A.load(UnsafeRawPointer(scratch.factor(A.self)), j)
+    offset = A.load(UnsafeRawPointer(scratch.offset(A.self)), j)
+    quantity = A.load(UnsafeRawPointer(scratch.quantity(A.self)), j)
+    gamma = A.load(UnsafeRawPointer(scratch.gamma(A.self)), j)
+    gradientMean = A.load(UnsafeRawPointer(scratch.gradientMean(A.self)), j)
+    slope = A.load(UnsafeRawPointer(scratch.slope(A.self)), j)
+  }
+}
+
+/// A row of lanes that have a gamma each.
+private struct Row<E: Element, D: Derivative> {
+  typealias N = E.Natural
+  let start: GradientStart
+
+  /// dx of `count` lanes from `j` on.
+  @inline(__always)
+  func gradient(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
+    let (value, dy) = start.load(E.self, j, count)
+    let z = N.fma(value - lanes.mean, lanes.factor, lanes.offset)
+    let direction = D.direction(z, value, lanes.quantity)
+    return N.fma(direction, lanes.slope, dy * lanes.gamma - lanes.gradientMean) * lanes.factor
+  }
+}
+
+/// A row of lanes that have one gamma, and what they give to its gradient and to that of beta.
+private struct WeightedRow<E: Element> {
+  typealias N = E.Natural
+  let start: GradientStart
+  let weight: SIMD16<N>
+  let streams: Bool
+  var dyz = N.splat(0), dy = N.splat(0)
+
+  /// Writes dx of `count` lanes from `j` on.
+  @inline(__always)
+  mutating func apply(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) {
+    let (value, gradient) = start.load(E.self, j, count)
+    let z = N.fma(value - lanes.mean, lanes.factor, lanes.offset)
+    let dx = N.fma(z, lanes.slope, gradient * weight - lanes.gradientMean) * lanes.factor
+    start.store(E.self, j, count, dx, streams: streams)
+    let product = gradient * z
+    dy = dy + (count == 16 ? gradient : N.fill(gradient, count, N.splat(0)))
+    dyz = dyz + (count == 16 ? product : N.fill(product, count, N.splat(0)))
+  }
+}
+
+extension GradientStart {
+  @inline(__always)
+  fileprivate func load<E: Element>(
+    _: E.Type, _ j: Int, _ count: Int
+  ) -> (x: SIMD16<E.Natural>, dy: SIMD16<E.Natural>) {
+    count == 16
+      ? (E.load(x, j, as: E.Natural.self), E.load(dy, j, as: E.Natural.self))
+      : (E.load(x, j, count: count, as: E.Natural.self), E.load(dy, j, count: count, as: E.Natural.self))
   }
 
-  /// Writes dx of `count` lanes of a row, and gives dy and dy * z.
   @inline(__always)
-  func apply(
-    _ row: GradientStart, count: Int, weight: SIMD16<N>, weighs: Bool
-  ) -> (dy: SIMD16<N>, dyz: SIMD16<N>) {
-    let value = count == 16 ? E.load(row.x, j, as: N.self) : E.load(row.x, j, count: count, as: N.self)
-    let dy = count == 16 ? E.load(row.dy, j, as: N.self) : E.load(row.dy, j, count: count, as: N.self)
-    let z = N.fma(value - mean, factor, offset)
-    if let dx = row.dx {
-      let h = dy * (weighs ? weight : gamma)
-      let result = N.fma(D.direction(z, value, quantity), slope, h - gradientMean) * factor
-      if count == 16 { E.store(dx, j, result) } else { E.store(dx, j, count: count, result) }
-    }
-    return (dy, dy * z)
+  fileprivate func store<E: Element>(
+    _: E.Type, _ j: Int, _ count: Int, _ result: SIMD16<E.Natural>, streams: Bool
+  ) {
+    guard let dx else { return }
+    if count == 16 { E.store(dx, j, result, streams: streams) } else { E.store(dx, j, count: count, result) }
   }
 }
 
@@ -49,46 +82,52 @@ extension nk_job {
     _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    typealias Lanes = ColumnLanes<E, D>
-    let isByRow = D.isFrequent && Int(parameter_form) == NK_ROWS, isScattered = hasGaps(width)
-    let rowSums = isByRow ? sums : nil
-    var chunk = begin
-    while chunk < end {
-      let chunkEnd = min(chunk &+ chunkRows, end)
-      var j = 0
-      while D.isFrequent && NK_FOUR_VECTORS != 0 && j &+ 64 <= width {
-        let lanes0 = Lanes(scratch, j), lanes1 = Lanes(scratch, j &+ 16)
-        let lanes2 = Lanes(scratch, j &+ 32), lanes3 = Lanes(scratch, j &+ 48)
-        for f in chunk..<chunkEnd {
-          let row = row(E.self, block, f), weight = rowWeight(outer, f, isByRow, as: N.self)
-          if isScattered {
-            let ahead = self.row(E.self, block, min(f &+ rowsAhead, end &- 1)), bytes = Int64(64 &* E.size)
-            nk_prefetch(ahead.x + j &* E.size, bytes)
-            nk_prefetch(ahead.dy + j &* E.size, bytes)
-            if let dx = ahead.dx { nk_prefetch_to_write(dx + j &* E.size, bytes) }
-          }
-          let (dy0, dyz0) = lanes0.apply(row, count: 16, weight: weight, weighs: isByRow)
-          let (dy1, dyz1) = lanes1.apply(row, count: 16, weight: weight, weighs: isByRow)
-          let (dy2, dyz2) = lanes2.apply(row, count: 16, weight: weight, weighs: isByRow)
-          let (dy3, dyz3) = lanes3.apply(row, count: 16, weight: weight, weighs: isByRow)
-          if let rowSums {
-            rowSums.add(rowParameter(outer, f), (dyz0 + dyz1) + (dyz2 + dyz3), (dy0 + dy1) + (dy2 + dy3))
-          }
-        }
-        j &+= 64
+    if D.isFrequent && Int(parameter_form) == NK_ROWS {
+      return applyWeightedRows(E.self, block, outer, width, begin, end, scratch, sums)
+    }
+    let streams = self.streams != 0
+    var f = begin
+    // Stores past the caches suffer from many rows at once.
+    while D.isFrequent && NK_FOUR_VECTORS != 0 && !streams && f &+ 4 <= end {
+      let row0 = Row<E, D>(start: row(E.self, block, f)), row1 = Row<E, D>(start: row(E.self, block, f &+ 1))
+      let row2 = Row<E, D>(start: row(E.self, block, f &+ 2)), row3 = Row<E, D>(start: row(E.self, block, f &+ 3))
+      forVectors(width) { j, count in
+        let lanes = ColumnLanes<N>(scratch, j)
+        let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
+        let dx2 = row2.gradient(lanes, j, count), dx3 = row3.gradient(lanes, j, count)
+        row0.start.store(E.self, j, count, dx0, streams: streams)
+        row1.start.store(E.self, j, count, dx1, streams: streams)
+        row2.start.store(E.self, j, count, dx2, streams: streams)
+        row3.start.store(E.self, j, count, dx3, streams: streams)
       }
-      while j < width {
-        let lanes = Lanes(scratch, j), count = min(16, width &- j), zero = N.splat(0)
-        for f in chunk..<chunkEnd {
-          let row = row(E.self, block, f), weight = rowWeight(outer, f, isByRow, as: N.self)
-          let (dy, dyz) = lanes.apply(row, count: count, weight: weight, weighs: isByRow)
-          if let rowSums {
-            rowSums.add(rowParameter(outer, f), N.fill(dyz, count, zero), N.fill(dy, count, zero))
-          }
-        }
-        j &+= 16
+      f &+= 4
+    }
+    while f < end {
+      let row = Row<E, D>(start: row(E.self, block, f))
+      forVectors(width) { j, count in
+        row.start.store(
+          E.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
       }
-      chunk = chunkEnd
+      f &+= 1
+    }
+  }
+
+  /// The same where all lanes of a row have one gamma, and the next row another.
+  @inline(never)
+  private func applyWeightedRows<E: Element>(
+    _: E.Type, _ block: GradientStart, _ outer: Int, _ width: Int, _ begin: Int, _ end: Int,
+    _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    for f in begin..<end {
+      let parameter = rowParameter(outer, f)
+      var row = WeightedRow<E>(
+        start: row(E.self, block, f), weight: N.splat(N.narrow(weight(parameter, as: N.self))), streams: streams != 0)
+      forVectors(width) { j, count in row.apply(ColumnLanes<N>(scratch, j), j, count) }
+      if let sums {
+        sums.dgamma[parameter] += nk_sum_f64(N.widen(row.dyz))
+        sums.dbeta[parameter] += nk_sum_f64(N.widen(row.dy))
+      }
     }
   }
 
@@ -98,19 +137,5 @@ extension nk_job {
     return GradientStart(
       x: block.x + offset.x &* E.size, dy: block.dy + offset.y &* E.size,
       dx: block.dx.map { $0 + offset.dx &* E.size })
-  }
-
-  @inline(__always)
-  private func rowWeight<N: Arithmetic>(_ outer: Int, _ f: Int, _ isByRow: Bool, as: N.Type) -> SIMD16<N> {
-    N.splat(N.narrow(isByRow ? weight(rowParameter(outer, f), as: N.self) : 1))
-  }
-}
-
-extension ParameterSums {
-  /// Adds what lanes of one row give to that row's parameter.
-  @inline(__always)
-  fileprivate func add(_ parameter: Int, _ dyz: SIMD16<N>, _ dy: SIMD16<N>) {
-    dgamma[parameter] += nk_sum_f64(N.widen(dyz))
-    dbeta[parameter] += nk_sum_f64(N.widen(dy))
   }
 }

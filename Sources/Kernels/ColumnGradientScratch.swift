@@ -13,8 +13,8 @@ struct ColumnGradientScratch {
     (forward.base + index &* (Int(NK_BLOCK_LANES) &* 8)).assumingMemoryBound(to: T.self)
   }
 
-  struct Sums {
-    let h, hz, beside: UnsafeMutablePointer<Double>
+  struct Sums<A: Arithmetic> {
+    let h, hz, beside: UnsafeMutablePointer<A>
 
     @inline(__always)
     func clear(width: Int) {
@@ -34,11 +34,16 @@ struct ColumnGradientScratch {
   }
 
   /// Sums of the pieces so far, and of the piece at hand.
-  @inline(__always) var sums: Sums {
+  @inline(__always) var sums: Sums<Double> {
     Sums(h: array(0, Double.self), hz: array(1, Double.self), beside: array(2, Double.self))
   }
-  @inline(__always) var pieceSums: Sums {
+  @inline(__always) var pieceSums: Sums<Double> {
     Sums(h: array(3, Double.self), hz: array(4, Double.self), beside: array(5, Double.self))
+  }
+
+  /// Sums of the chunk of rows at hand, in the type of computation; what is applied comes later.
+  @inline(__always) func chunkSums<A: Arithmetic>(_: A.Type) -> Sums<A> {
+    Sums(h: array(10, A.self), hz: array(11, A.self), beside: array(12, A.self))
   }
 
   /// The gradient of each set, once the sums of pieces are not needed any more.

@@ -1,45 +1,57 @@
-// Backward, sums down columns: every lane on its own, sixteen or sixty-four lanes at a time.
+// Backward, sums down columns: every lane is summed on its own. Four rows at a time pass the block, whose sums stay in
+// cache.
 
 import NormKitFloor
 
 /// Rows that are summed in the type of computation before the sums are joined in Double.
 private let chunkRows = 32
 
-/// Rows of a block that are asked for ahead if they do not follow each other: the processor does not foresee them.
-let rowsAhead = 8
+/// One row of a block: where its first lane is, and what dy is multiplied by.
+private struct Row<E: Element> {
+  let x, dy: UnsafeRawPointer
+  let weight: SIMD16<E.Natural>
+}
 
-/// Sixteen lanes from `j` on: what standardizes them, and their sums.
+/// Sixteen lanes from `j` on: what standardizes them, and their sums over the rows of a chunk so far.
 private struct ColumnLanes<E: Element, D: Derivative> {
   typealias N = E.Natural
-  let j: Int
+  let scratch: ColumnGradientScratch
+  let j, count: Int
   let mean, factor, offset, quantity: SIMD16<N>
-  var h = N.splat(0), hz = N.splat(0), beside = N.splat(0)
+  var h, hz, beside: SIMD16<N>
 
+  /// `count`: the lanes that there are.
   @inline(__always)
-  init(_ scratch: ColumnGradientScratch, _ j: Int) {
+  init(_ scratch: ColumnGradientScratch, _ j: Int, _ count: Int) {
+    self.scratch = scratch
     self.j = j
+    self.count = count
     mean = N.load(UnsafeRawPointer(scratch.mean(N.self)), j)
     factor = N.load(UnsafeRawPointer(scratch.factor(N.self)), j)
     offset = N.load(UnsafeRawPointer(scratch.offset(N.self)), j)
     quantity = N.load(UnsafeRawPointer(scratch.quantity(N.self)), j)
+    let sums = scratch.chunkSums(N.self)
+    h = N.load(UnsafeRawPointer(sums.h), j)
+    hz = N.load(UnsafeRawPointer(sums.hz), j)
+    beside = N.load(UnsafeRawPointer(sums.beside), j)
   }
 
-  /// Adds one row's `count` lanes. `x` and `dy`: the row's first lane in this block.
   @inline(__always)
-  mutating func add(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, count: Int, weight: SIMD16<N>, weighs: Bool) {
-    let value = count == 16 ? E.load(x, j, as: N.self) : E.load(x, j, count: count, as: N.self)
-    let gradient = count == 16 ? E.load(dy, j, as: N.self) : E.load(dy, j, count: count, as: N.self)
-    let z = N.fma(value - mean, factor, offset), h = weighs ? gradient * weight : gradient
+  mutating func add(_ row: Row<E>, weighs: Bool) {
+    let value = count == 16 ? E.load(row.x, j, as: N.self) : E.load(row.x, j, count: count, as: N.self)
+    let dy = count == 16 ? E.load(row.dy, j, as: N.self) : E.load(row.dy, j, count: count, as: N.self)
+    let z = N.fma(value - mean, factor, offset), h = weighs ? dy * row.weight : dy
     self.h = self.h + h
     hz = N.fma(h, z, hz)
     beside = beside + D.beside(z, value, quantity)
   }
 
   @inline(__always)
-  func join(_ sums: ColumnGradientScratch.Sums) {
-    N.add(h, to: sums.h, j)
-    N.add(hz, to: sums.hz, j)
-    N.add(beside, to: sums.beside, j)
+  func keep() {
+    let sums = scratch.chunkSums(N.self)
+    N.store(sums.h, j, h)
+    N.store(sums.hz, j, hz)
+    N.store(sums.beside, j, beside)
   }
 }
 
@@ -52,67 +64,65 @@ extension nk_job {
     _ scratch: ColumnGradientScratch
   ) {
     typealias N = E.Natural
-    let sums = scratch.pieceSums
-    sums.clear(width: width)
-    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS, isScattered = hasGaps(width)
-    let begin = piece &* Int(piece_length), end = min(begin &+ Int(piece_length), Int(reduced.extent))
-    var chunk = begin
-    while chunk < end {
-      let chunkEnd = min(chunk &+ chunkRows, end)
-      var j = 0
-      while D.isFrequent && NK_FOUR_VECTORS != 0 && j &+ 64 <= width {
-        var lanes0 = ColumnLanes<E, D>(scratch, j), lanes1 = ColumnLanes<E, D>(scratch, j &+ 16)
-        var lanes2 = ColumnLanes<E, D>(scratch, j &+ 32), lanes3 = ColumnLanes<E, D>(scratch, j &+ 48)
-        var f = chunk
-        while f < chunkEnd {
-          let offset = reducedOffset(f)
-          let xs = x + offset.x &* E.size, dys = dy + offset.y &* E.size
-          if isScattered {
-            let ahead = reducedOffset(min(f &+ rowsAhead, end &- 1))
-            nk_prefetch(x + (ahead.x &+ j) &* E.size, Int64(64 &* E.size))
-            nk_prefetch(dy + (ahead.y &+ j) &* E.size, Int64(64 &* E.size))
-          }
-          let weight = N.splat(N.narrow(weighs ? rowWeight(outer, f, as: N.self) : 1))
-          lanes0.add(xs, dys, count: 16, weight: weight, weighs: weighs)
-          lanes1.add(xs, dys, count: 16, weight: weight, weighs: weighs)
-          lanes2.add(xs, dys, count: 16, weight: weight, weighs: weighs)
-          lanes3.add(xs, dys, count: 16, weight: weight, weighs: weighs)
-          f &+= 1
+    scratch.pieceSums.clear(width: width)
+    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS
+    let end = min((piece &+ 1) &* Int(piece_length), Int(reduced.extent))
+    var f = piece &* Int(piece_length)
+    while f < end {
+      let chunkEnd = min(f &+ chunkRows, end)
+      scratch.chunkSums(N.self).clear(width: width)
+      while D.isFrequent && NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
+        let row0 = row(E.self, x, dy, outer, f, weighs), row1 = row(E.self, x, dy, outer, f &+ 1, weighs)
+        let row2 = row(E.self, x, dy, outer, f &+ 2, weighs), row3 = row(E.self, x, dy, outer, f &+ 3, weighs)
+        forVectors(width) { j, count in
+          var lanes = ColumnLanes<E, D>(scratch, j, count)
+          lanes.add(row0, weighs: weighs)
+          lanes.add(row1, weighs: weighs)
+          lanes.add(row2, weighs: weighs)
+          lanes.add(row3, weighs: weighs)
+          lanes.keep()
         }
-        lanes0.join(sums)
-        lanes1.join(sums)
-        lanes2.join(sums)
-        lanes3.join(sums)
-        j &+= 64
+        f &+= 4
       }
-      while j < width {
-        var lanes = ColumnLanes<E, D>(scratch, j)
-        var f = chunk
-        while f < chunkEnd {
-          let offset = reducedOffset(f)
-          let weight = N.splat(N.narrow(weighs ? rowWeight(outer, f, as: N.self) : 1))
-          lanes.add(
-            x + offset.x &* E.size, dy + offset.y &* E.size, count: min(16, width &- j), weight: weight,
-            weighs: weighs)
-          f &+= 1
+      while f < chunkEnd {
+        let row = row(E.self, x, dy, outer, f, weighs)
+        forVectors(width) { j, count in
+          var lanes = ColumnLanes<E, D>(scratch, j, count)
+          lanes.add(row, weighs: weighs)
+          lanes.keep()
         }
-        lanes.join(sums)
-        j &+= 16
+        f &+= 1
       }
-      chunk = chunkEnd
+      scratch.joinChunk(N.self, width)
     }
   }
 
-  /// Whether there are other lanes between the rows of a block.
   @inline(__always)
-  func hasGaps(_ width: Int) -> Bool { width < Int(lanes) &* Int(run) }
+  private func row<E: Element>(
+    _: E.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ outer: Int, _ f: Int, _ weighs: Bool
+  ) -> Row<E> {
+    typealias N = E.Natural
+    let offset = reducedOffset(f)
+    let weight = weighs ? weight(rowParameter(outer, f), as: N.self) : 1
+    return Row(x: x + offset.x &* E.size, dy: dy + offset.y &* E.size, weight: N.splat(N.narrow(weight)))
+  }
 
   /// Index of the parameter that all lanes of row `f` have.
   @inline(__always)
   func rowParameter(_ outer: Int, _ f: Int) -> Int { (outer &* Int(reduced.extent) &+ f) % Int(parameters) }
+}
 
+extension ColumnGradientScratch {
+  /// Adds the sums of a chunk to those of the piece.
   @inline(__always)
-  private func rowWeight<N: Arithmetic>(_ outer: Int, _ f: Int, as: N.Type) -> Double {
-    weight(rowParameter(outer, f), as: N.self)
+  fileprivate func joinChunk<A: Arithmetic>(_: A.Type, _ width: Int) {
+    let chunk = chunkSums(A.self), piece = pieceSums
+    var j = 0
+    while j < width {
+      A.add(A.load(UnsafeRawPointer(chunk.h), j), to: piece.h, j)
+      A.add(A.load(UnsafeRawPointer(chunk.hz), j), to: piece.hz, j)
+      A.add(A.load(UnsafeRawPointer(chunk.beside), j), to: piece.beside, j)
+      j &+= 16
+    }
   }
 }

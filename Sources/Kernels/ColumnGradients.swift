@@ -2,11 +2,6 @@
 
 import NormKitFloor
 
-/// One block of columns.
-private struct Block {
-  let unit, outer, lane, width, firstSet: Int
-}
-
 extension nk_job {
   @inline(__always)
   func columnGradients<E: Element, R: Reduction>(
@@ -31,15 +26,7 @@ extension nk_job {
   }
 
   @inline(__always)
-  private func block(_ unit: Int) -> Block {
-    let outer = unit / Int(blocks), lane = (unit &- outer &* Int(blocks)) &* Int(block)
-    let width = min(Int(block), Int(lanes) &* Int(run) &- lane)
-    return Block(
-      unit: unit, outer: outer, lane: lane, width: width, firstSet: outer &* Int(lanes) &+ lane / Int(run))
-  }
-
-  @inline(__always)
-  private func start<E: Element>(_: E.Type, _ block: Block) -> GradientStart {
+  private func start<E: Element>(_: E.Type, _ block: ColumnBlock) -> GradientStart {
     let offset = keptOffset(block.outer)
     return GradientStart(
       x: x + (offset.x &+ block.lane) &* E.size, dy: dy + (offset.y &+ block.lane) &* E.size,
@@ -50,11 +37,12 @@ extension nk_job {
   private func wholeBlock<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ unit: Int, _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
-    let block = block(unit), start = start(E.self, block)
-    standardsOfColumns(E.self, R.self, start.x, block.firstSet, block.width, scratch.forward, nil)
+    let block = ColumnBlock(self, unit), start = start(E.self, block)
+    standardsOfColumns(
+      E.self, R.self, start.x, block.firstSet, block.sets, block.width, scratch.forward, nil)
     spreadStandards(E.Natural.self, block, scratch)
     scratch.sums.clear(width: block.width)
-    if needsGradientSums {
+    if needs_gradient_sums != 0 {
       for piece in 0..<Int(pieces) {
         columnGradientSums(
           E.self, R.Change.self, start.x, start.dy, block.outer, block.width, piece, scratch)
@@ -77,7 +65,7 @@ extension nk_job {
   ) {
     let isUnit = phase == NK_GRADIENT_FINISH
     let unit = isUnit ? task : task / Int(pieces), piece = task &- unit &* Int(pieces)
-    let block = block(unit), start = start(E.self, block), sets = block.width / Int(run)
+    let block = ColumnBlock(self, unit), start = start(E.self, block), sets = block.sets
     copy(standards + block.firstSet, to: scratch.forward.standards, count: sets)
     switch phase {
     case NK_GRADIENT_SUMS:
@@ -90,7 +78,7 @@ extension nk_job {
     case NK_GRADIENT_FINISH:
       let sums = scratch.sums
       sums.clear(width: block.width)
-      if needsGradientSums {
+      if needs_gradient_sums != 0 {
         for piece in 0..<Int(pieces) {
           let summed = gradient_sums + (unit &* Int(pieces) &+ piece) &* Int(self.block)
           for j in 0..<block.width {
@@ -114,11 +102,11 @@ extension nk_job {
 
   /// Spreads what standardizes each set of the block over its lanes.
   @inline(never)
-  private func spreadStandards<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
+  private func spreadStandards<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run)
-    for m in 0..<block.width / run {
+    for m in 0..<block.sets {
       let standard = scratch.forward.standards[m]
-      let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(standard.quantity)
+      let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(reach(standard))
       let offset = N.narrow(-standard.residue * standard.factor)
       for j in m &* run..<(m &+ 1) &* run {
         scratch.mean(N.self)[j] = mean
@@ -131,11 +119,11 @@ extension nk_job {
   /// The gradients of the block's sets from the sums of their lanes, and those of the parameters that lanes have.
   @inline(never)
   private func finishGradients<N: Arithmetic>(
-    _ block: Block, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
+    _ block: ColumnBlock, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
   ) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, sums = scratch.sums
     var parameters = LaneParameterIndices(self, block)
-    for m in 0..<block.width / run {
+    for m in 0..<block.sets {
       let lanes = m &* run..<(m &+ 1) &* run, first = parameters
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
       for j in lanes {
@@ -157,10 +145,10 @@ extension nk_job {
 
   /// Spreads the gradient of each set of the block, and gamma, over its lanes.
   @inline(never)
-  private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: Block, _ scratch: ColumnGradientScratch) {
+  private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES
     var parameters = LaneParameterIndices(self, block)
-    for m in 0..<block.width / run {
+    for m in 0..<block.sets {
       let gradient = scratch.gradients[m]
       let mean = N.narrow(gradient.mean), slope = N.narrow(-gradient.slope)
       for j in m &* run..<(m &+ 1) &* run {
@@ -178,7 +166,7 @@ private struct LaneParameterIndices {
   private var index, left: Int
 
   @inline(__always)
-  init(_ job: nk_job, _ block: Block) {
+  init(_ job: nk_job, _ block: ColumnBlock) {
     parameters = Int(job.parameters)
     segment = Int(job.segment)
     index = block.lane / segment % parameters

@@ -19,6 +19,10 @@ struct ColumnScratch {
   /// What elements are shifted by before they are summed, in the type of computation.
   @inline(__always) func shift<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(4, A.self) }
 
+  /// Sums of the chunk of rows at hand, in the type of computation; what is applied comes later.
+  @inline(__always) func chunkFirst<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(5, A.self) }
+  @inline(__always) func chunkSecond<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(6, A.self) }
+
   /// y = (x - mean) * scale + shift, in the type of computation.
   @inline(__always) func coefficients<A: Arithmetic>(_: A.Type) -> Coefficients<A> {
     Coefficients(mean: array(5, A.self), scale: array(6, A.self), offset: array(7, A.self))
@@ -28,6 +32,10 @@ struct ColumnScratch {
     Coefficients(mean: array(8, Double.self), scale: array(9, Double.self), offset: array(10, Double.self))
   }
   @inline(__always) var wide: UnsafeMutablePointer<Float> { array(11, Float.self) }
+
+  /// gamma and beta of the rows at hand, where they change from row to row.
+  @inline(__always) var rowGammas: UnsafeMutablePointer<Double> { array(12, Double.self) }
+  @inline(__always) var rowBetas: UnsafeMutablePointer<Double> { rowGammas + Int(NK_BLOCK_LANES) / 2 }
 
   /// What standardizes each set of the block, and whether it is known yet.
   @inline(__always) var standards: UnsafeMutablePointer<nk_standard> { array(13, nk_standard.self) }

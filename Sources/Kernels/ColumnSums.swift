@@ -1,32 +1,115 @@
-// Sums down columns: every lane is summed on its own, sixteen or sixty-four lanes at a time.
+// Sums down columns: every lane is summed on its own. Four rows at a time pass the block, whose sums stay in cache.
 
 import NormKitFloor
 
-/// Rows that are summed in the type of computation before the sums are joined in Double.
-private let chunkRows = 32
+/// Rows that are summed in the type of computation before the sums are joined in Double: one by one they lose more than
+/// four at a time.
+private var chunkRows: Int { NK_FOUR_VECTORS != 0 ? 32 : 8 }
+
+private typealias FourStarts = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
+
+/// Sixteen lanes from `j` on: what they are shifted by, and their sums over the rows of a chunk so far.
+private struct ColumnLanes<E: Element, R: Reduction> {
+  typealias N = E.Natural
+  let scratch: ColumnScratch
+  let j, count: Int
+  let shift: SIMD16<N>
+  var first, second: SIMD16<N>
+
+  /// `count`: the lanes that there are.
+  @inline(__always)
+  init(_ scratch: ColumnScratch, _ j: Int, _ count: Int) {
+    self.scratch = scratch
+    self.j = j
+    self.count = count
+    shift = N.load(UnsafeRawPointer(scratch.shift(N.self)), j)
+    first = N.load(UnsafeRawPointer(scratch.chunkFirst(N.self)), j)
+    second = N.load(UnsafeRawPointer(scratch.chunkSecond(N.self)), j)
+  }
+
+  /// Lanes of one row, shifted if the reduction wants that.
+  @inline(__always)
+  private func shifted(_ row: UnsafeRawPointer) -> SIMD16<N> {
+    let value = count == 16 ? E.load(row, j, as: N.self) : E.load(row, j, count: count, as: N.self)
+    return R.isCentred ? value - shift : value
+  }
+
+  @inline(__always)
+  mutating func add(_ row: UnsafeRawPointer) { R.add(shifted(row), &first, &second) }
+
+  @inline(__always)
+  mutating func add(_ rows: FourStarts) {
+    R.add((shifted(rows.0), shifted(rows.1), shifted(rows.2), shifted(rows.3)), &first, &second)
+  }
+
+  @inline(__always)
+  func keep() {
+    N.store(scratch.chunkFirst(N.self), j, first)
+    N.store(scratch.chunkSecond(N.self), j, second)
+  }
+}
+
+/// Vectors of a block of `width` lanes: where each starts, and how many lanes it has.
+@inline(__always)
+func forVectors(_ width: Int, _ body: (_ j: Int, _ count: Int) -> Void) {
+  var j = 0
+  while j &+ 16 <= width {
+    body(j, 16)
+    j &+= 16
+  }
+  if j < width { body(j, width &- j) }
+}
 
 extension nk_job {
   /// Adds rows `begin ..< end` to the piece sums of the block's lanes. `x` is the block's first lane.
   @inline(__always)
-  private func addRows<E: Element, A: Arithmetic, R: Reduction>(
-    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int,
-    _ scratch: ColumnScratch, as: A.Type
+  private func addRows<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
-    if A.self != E.Natural.self { return addRowsInDouble(E.self, R.self, x, width, begin, end, scratch) }
-    let isWide = NK_FOUR_VECTORS != 0 && R.Change.isFrequent
-    var chunk = begin
-    while chunk < end {
-      let chunkEnd = min(chunk &+ chunkRows, end)
-      var j = 0
-      while isWide && j &+ 64 <= width {
-        addFourVectors(E.self, R.self, x, j, chunk, chunkEnd, scratch, as: A.self)
-        j &+= 64
+    typealias N = E.Natural
+    var f = begin
+    while f < end {
+      let chunkEnd = min(f &+ chunkRows, end)
+      zero(scratch.chunkFirst(N.self), width)
+      zero(scratch.chunkSecond(N.self), width)
+      while NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
+        let rows = (row(E.self, x, f), row(E.self, x, f &+ 1), row(E.self, x, f &+ 2), row(E.self, x, f &+ 3))
+        forVectors(width) { j, count in
+          var lanes = ColumnLanes<E, R>(scratch, j, count)
+          lanes.add(rows)
+          lanes.keep()
+        }
+        f &+= 4
       }
-      while j < width {
-        addVector(E.self, R.self, x, j, min(16, width &- j), chunk, chunkEnd, scratch, as: A.self)
-        j &+= 16
+      while f < chunkEnd {
+        let row = row(E.self, x, f)
+        forVectors(width) { j, count in
+          var lanes = ColumnLanes<E, R>(scratch, j, count)
+          lanes.add(row)
+          lanes.keep()
+        }
+        f &+= 1
       }
-      chunk = chunkEnd
+      joinChunk(R.self, N.self, width, scratch)
+    }
+  }
+
+  @inline(__always)
+  private func row<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ f: Int) -> UnsafeRawPointer {
+    x + reducedOffset(f).x &* E.size
+  }
+
+  /// Adds the sums of a chunk to the piece sums.
+  @inline(__always)
+  private func joinChunk<A: Arithmetic, R: Reduction>(_: R.Type, _: A.Type, _ width: Int, _ scratch: ColumnScratch) {
+    let firsts = UnsafeMutableRawPointer(scratch.pieceFirst)
+    var j = 0
+    while j < width {
+      var total = Double.load(firsts, j)
+      R.add(A.load(UnsafeRawPointer(scratch.chunkFirst(A.self)), j), to: &total)
+      Double.store(firsts, j, total)
+      A.add(A.load(UnsafeRawPointer(scratch.chunkSecond(A.self)), j), to: scratch.pieceSecond, j)
+      j &+= 16
     }
   }
 
@@ -48,101 +131,6 @@ extension nk_job {
     }
   }
 
-  /// Sixty-four lanes from `j` on: four rows at a time, while there are four.
-  @inline(__always)
-  private func addFourVectors<E: Element, A: Arithmetic, R: Reduction>(
-    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ j: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch,
-    as: A.Type
-  ) {
-    let shift = UnsafeRawPointer(scratch.shift(A.self))
-    let shift0 = A.load(shift, j), shift1 = A.load(shift, j &+ 16)
-    let shift2 = A.load(shift, j &+ 32), shift3 = A.load(shift, j &+ 48)
-    var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
-    var second0 = first0, second1 = first0, second2 = first0, second3 = first0
-    var f = begin
-    while f &+ 4 <= end {
-      let rows = fourRows(E.self, x, f)
-      R.add(shifted(E.self, R.self, rows, j, shift0), &first0, &second0)
-      R.add(shifted(E.self, R.self, rows, j &+ 16, shift1), &first1, &second1)
-      R.add(shifted(E.self, R.self, rows, j &+ 32, shift2), &first2, &second2)
-      R.add(shifted(E.self, R.self, rows, j &+ 48, shift3), &first3, &second3)
-      f &+= 4
-    }
-    while f < end {
-      let row = x + reducedOffset(f).x &* E.size
-      R.add(shifted(E.self, R.self, row, j, shift0), &first0, &second0)
-      R.add(shifted(E.self, R.self, row, j &+ 16, shift1), &first1, &second1)
-      R.add(shifted(E.self, R.self, row, j &+ 32, shift2), &first2, &second2)
-      R.add(shifted(E.self, R.self, row, j &+ 48, shift3), &first3, &second3)
-      f &+= 1
-    }
-    addPieceLanes(R.self, scratch, j, first0, second0)
-    addPieceLanes(R.self, scratch, j &+ 16, first1, second1)
-    addPieceLanes(R.self, scratch, j &+ 32, first2, second2)
-    addPieceLanes(R.self, scratch, j &+ 48, first3, second3)
-  }
-
-  /// `count` lanes from `j` on, sixteen at most, in the same order of additions.
-  @inline(__always)
-  private func addVector<E: Element, A: Arithmetic, R: Reduction>(
-    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ j: Int, _ count: Int, _ begin: Int, _ end: Int,
-    _ scratch: ColumnScratch, as: A.Type
-  ) {
-    let shift = A.load(UnsafeRawPointer(scratch.shift(A.self)), j)
-    var first = A.splat(0), second = first
-    var f = begin
-    while f &+ 4 <= end {
-      let rows = fourRows(E.self, x, f)
-      R.add(shifted(E.self, R.self, rows, j, shift, count: count), &first, &second)
-      f &+= 4
-    }
-    while f < end {
-      R.add(shifted(E.self, R.self, x + reducedOffset(f).x &* E.size, j, shift, count: count), &first, &second)
-      f &+= 1
-    }
-    addPieceLanes(R.self, scratch, j, first, second)
-  }
-
-  private typealias FourRows = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
-
-  @inline(__always)
-  private func fourRows<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ f: Int) -> FourRows {
-    (
-      x + reducedOffset(f).x &* E.size, x + reducedOffset(f &+ 1).x &* E.size,
-      x + reducedOffset(f &+ 2).x &* E.size, x + reducedOffset(f &+ 3).x &* E.size
-    )
-  }
-
-  /// Lanes of one row, shifted if the reduction wants that; of four rows.
-  @inline(__always)
-  private func shifted<E: Element, A: Arithmetic, R: Reduction>(
-    _: E.Type, _: R.Type, _ row: UnsafeRawPointer, _ j: Int, _ shift: SIMD16<A>, count: Int = 16
-  ) -> SIMD16<A> {
-    let value = count == 16 ? E.load(row, j, as: A.self) : E.load(row, j, count: count, as: A.self)
-    return R.isCentred ? value - shift : value
-  }
-
-  @inline(__always)
-  private func shifted<E: Element, A: Arithmetic, R: Reduction>(
-    _: E.Type, _: R.Type, _ rows: FourRows, _ j: Int, _ shift: SIMD16<A>, count: Int = 16
-  ) -> (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>) {
-    (
-      shifted(E.self, R.self, rows.0, j, shift, count: count), shifted(E.self, R.self, rows.1, j, shift, count: count),
-      shifted(E.self, R.self, rows.2, j, shift, count: count), shifted(E.self, R.self, rows.3, j, shift, count: count)
-    )
-  }
-
-  @inline(__always)
-  private func addPieceLanes<A: Arithmetic, R: Reduction>(
-    _: R.Type, _ scratch: ColumnScratch, _ j: Int, _ first: SIMD16<A>, _ second: SIMD16<A>
-  ) {
-    let firsts = UnsafeMutableRawPointer(scratch.pieceFirst)
-    var total = Double.load(firsts, j)
-    R.add(first, to: &total)
-    Double.store(firsts, j, total)
-    A.add(second, to: scratch.pieceSecond, j)
-  }
-
   /// Sums of one piece of a block, into the scratch memory's piece sums.
   @inline(never)
   func columnPieceSums<E: Element, A: Arithmetic, R: Reduction>(
@@ -151,7 +139,11 @@ extension nk_job {
     zero(scratch.pieceFirst, width)
     zero(scratch.pieceSecond, width)
     let begin = piece &* Int(piece_length), end = min(begin &+ Int(piece_length), Int(reduced.extent))
-    addRows(E.self, R.self, x, width, begin, end, scratch, as: A.self)
+    if A.self == E.Natural.self {
+      addRows(E.self, R.self, x, width, begin, end, scratch)
+    } else {
+      addRowsInDouble(E.self, R.self, x, width, begin, end, scratch)
+    }
   }
 
   /// Adds the piece sums, or those of another thread, to the sums of the block.
@@ -184,11 +176,11 @@ extension ColumnScratch {
 }
 
 @inline(__always)
-func zero(_ values: UnsafeMutablePointer<Double>, _ count: Int) {
+func zero<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {
   let p = UnsafeMutableRawPointer(values)
   var j = 0
   while j < count {
-    Double.store(p, j, Double.splat(0))
+    A.store(p, j, A.splat(0))
     j &+= 16
   }
 }

@@ -8,38 +8,35 @@ extension nk_job {
     _: E.Type, _: R.Type, _ phase: Int, _ begin: Int, _ end: Int, _ memory: UnsafeMutableRawPointer
   ) {
     let scratch = ColumnScratch(base: memory)
-    let perLane = Int(lanes) &* Int(run)
     var task = begin
     while task < end {
       let isByUnit = phase == NK_WHOLE || phase == NK_FINISH
       let unit = isByUnit ? task : task / Int(pieces), piece = isByUnit ? 0 : task &- unit &* Int(pieces)
-      let outer = unit / Int(blocks)
-      let lane = (unit &- outer &* Int(blocks)) &* Int(block)
-      let width = min(Int(block), perLane &- lane)
+      let block = ColumnBlock(self, unit)
+      let outer = block.outer, lane = block.lane, width = block.width, firstSet = block.firstSet, sets = block.sets
       let start = keptOffset(outer)
       let x = self.x! + (start.x &+ lane) &* E.size
       let y = self.y.map { $0 + (start.y &+ lane) &* E.size }
-      let firstSet = outer &* Int(lanes) &+ lane / Int(run), sets = width / Int(run)
       switch phase {
       case NK_SUMS:
         if R.isCentred { sampleColumns(E.self, x, width, scratch) }
         columnPieceSums(E.self, R.self, x, width, piece, scratch, as: E.Natural.self)
-        let output = sums + task &* Int(block)
+        let output = sums + task &* Int(self.block)
         var j = 0
         while j < width {
           output[j] = nk_sums(first: scratch.pieceFirst[j], second: scratch.pieceSecond[j])
           j &+= 1
         }
       case NK_FINISH:
-        let summed = sums + unit &* Int(pieces) &* Int(block)
-        standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, summed)
+        let summed = sums + unit &* Int(pieces) &* Int(self.block)
+        standardsOfColumns(E.self, R.self, x, firstSet, sets, width, scratch, summed)
         copy(scratch.standards, to: standards + firstSet, count: sets)
       case NK_APPLY:
         copy(standards + firstSet, to: scratch.standards, count: sets)
         let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
         if let y { applyColumns(E.self, x, y, outer, lane, width, row, end, scratch) }
       default:
-        standardsOfColumns(E.self, R.self, x, firstSet, width, scratch, nil)
+        standardsOfColumns(E.self, R.self, x, firstSet, sets, width, scratch, nil)
         if let y { applyColumns(E.self, x, y, outer, lane, width, 0, Int(reduced.extent), scratch) }
       }
       task &+= 1
@@ -50,11 +47,10 @@ extension nk_job {
   /// formed elsewhere.
   @inline(never)
   func standardsOfColumns<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ firstSet: Int, _ width: Int, _ scratch: ColumnScratch,
-    _ summed: UnsafePointer<nk_sums>?
+    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ firstSet: Int, _ sets: Int, _ width: Int,
+    _ scratch: ColumnScratch, _ summed: UnsafePointer<nk_sums>?
   ) {
     typealias N = E.Natural
-    let sets = width / Int(run)
     if Int(source) != NK_FORMED {
       var m = 0
       while m < sets {

@@ -23,21 +23,9 @@ enum AlongValue: Derivative {
   static func beside<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> { z }
 }
 
-/// The norm L1 changes with the sign.
+/// The norm L1 changes with the sign, of all elements. So does the norm MAX with its largest elements, which are counted
+/// and share the change; no other element reaches the quantity.
 enum AlongSign: Derivative {
-  @inline(__always) static var isFrequent: Bool { false }
-  @inline(__always)
-  static func direction<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> {
-    A.sign(value)
-  }
-  @inline(__always)
-  static func beside<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> {
-    A.splat(0)
-  }
-}
-
-/// The norm MAX changes with its largest elements only, which share the change; they are counted.
-enum AlongLargest: Derivative {
   @inline(__always) static var isFrequent: Bool { false }
   @inline(__always)
   static func direction<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> {
@@ -46,5 +34,13 @@ enum AlongLargest: Derivative {
   @inline(__always)
   static func beside<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> {
     A.reaches(value, quantity)
+  }
+}
+
+extension nk_job {
+  /// The quantity as a derivative takes it: for the norm L1, what all elements reach.
+  @inline(__always)
+  func reach(_ standard: nk_standard) -> Double {
+    Int(statistic) == NK_ABSOLUTE_SUM ? 0 : standard.quantity
   }
 }

@@ -8,9 +8,11 @@ protocol Element {
   static var size: Int { get }
   static func load(_ p: UnsafeRawPointer) -> SIMD16<Natural>
   static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Natural>)
-  /// The first `count` lanes, 0 < count < 16; the others are 0. Reads no byte of them.
+  /// Past the caches, to a multiple of 64 bytes, of 32 for halves.
+  static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Natural>)
+  /// The first `count` lanes, 0 < count <= 16; the others are 0. Reads no byte of them.
   static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Natural>
-  /// Writes the first `count` lanes, 0 < count < 16, and no byte of the others.
+  /// Writes the first `count` lanes, 0 < count <= 16, and no byte of the others.
   static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
 }
 
@@ -36,6 +38,12 @@ extension Element {
     store(p + index &* size, count: count, Natural.narrow(A.widen(v)))
   }
 
+  /// Sixteen elements from `index` on, past the caches if `streams`.
+  @inline(__always)
+  static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Natural>, streams: Bool) {
+    if streams { stream(p + index &* size, v) } else { store(p + index &* size, v) }
+  }
+
   /// One element.
   @inline(__always)
   static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
@@ -46,10 +54,11 @@ extension Element {
 enum F32: Element {
   typealias Natural = Float
   @inline(__always) static var size: Int { 4 }
-  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_f32(p) }
-  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_f32(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { Float.load(p, 0) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { Float.store(p, 0, v) }
+  @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_stream_f32(p, v) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
-    nk_load_part_f32(p, Int64(count))
+    changed(SIMD16<Float>()) { nk_load_part_f32(p, Int64(count), &$0) }
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_f32(p, Int64(count), v)
@@ -59,10 +68,11 @@ enum F32: Element {
 enum F64: Element {
   typealias Natural = Double
   @inline(__always) static var size: Int { 8 }
-  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Double> { nk_load_f64(p) }
-  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { nk_store_f64(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Double> { Double.load(p, 0) }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { Double.store(p, 0, v) }
+  @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { nk_stream_f64(p, v) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Double> {
-    nk_load_part_f64(p, Int64(count))
+    changed(SIMD16<Double>()) { nk_load_part_f64(p, Int64(count), &$0) }
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Double>) {
     nk_store_part_f64(p, Int64(count), v)
@@ -72,10 +82,13 @@ enum F64: Element {
 enum F16: Element {
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
-  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_f16(p) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
+    changed(SIMD16<Float>()) { nk_load_f16(p, &$0) }
+  }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_f16(p, v) }
+  @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_stream_f16(p, v) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
-    nk_load_part_f16(p, Int64(count))
+    changed(SIMD16<Float>()) { nk_load_part_f16(p, Int64(count), &$0) }
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_f16(p, Int64(count), v)
@@ -85,10 +98,13 @@ enum F16: Element {
 enum BF16: Element {
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
-  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { nk_load_bf16(p) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
+    changed(SIMD16<Float>()) { nk_load_bf16(p, &$0) }
+  }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_bf16(p, v) }
+  @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_stream_bf16(p, v) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
-    nk_load_part_bf16(p, Int64(count))
+    changed(SIMD16<Float>()) { nk_load_part_bf16(p, Int64(count), &$0) }
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_bf16(p, Int64(count), v)

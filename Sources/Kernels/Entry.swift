@@ -13,6 +13,7 @@ func runJob(
   case NK_F16: runTyped(F16.self, job, phase, begin, end, scratch)
   default: runTyped(BF16.self, job, phase, begin, end, scratch)
   }
+  if job.pointee.streams != 0 { nk_finish_streams() }
 }
 
 @inline(__always)

@@ -64,12 +64,6 @@ extension nk_job {
     return error
   }
 
-  /// Whether sums over sets are needed for what was asked for.
-  @inline(__always)
-  var needsGradientSums: Bool {
-    parameter_sums != nil || Int(gradient) == NK_GRADIENT_FORMED && Int(statistic) != NK_GIVEN
-  }
-
   /// gamma of parameter `index`, in the type of computation, times the scale of dy.
   @inline(__always)
   func weight<N: Arithmetic>(_ index: Int, as: N.Type) -> Double {

@@ -125,7 +125,7 @@ enum AbsoluteSum: Reduction {
 
 /// Largest |x|.
 enum Maximum: Reduction {
-  typealias Change = AlongLargest
+  typealias Change = AlongSign
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     first = A.larger(first, A.magnitude(d))

@@ -6,7 +6,7 @@ import NormKitFloor
 @inline(never)
 private func applyUniform<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, gamma: Double, beta: Double
+  _ standard: nk_standard, gamma: Double, beta: Double, streams: Bool
 ) {
   typealias A = E.Natural
   let scale = standard.factor * gamma
@@ -15,7 +15,7 @@ private func applyUniform<E: Element>(
   let shifts = A.splat(A.narrow(beta - standard.residue * scale))
   var i = 0
   while i &+ 16 <= count {
-    E.store(y, i, A.fma(E.load(x, i, as: A.self) - means, scales, shifts))
+    E.store(y, i, A.fma(E.load(x, i, as: A.self) - means, scales, shifts), streams: streams)
     i &+= 16
   }
   if i < count {
@@ -68,6 +68,7 @@ private struct OneRow<E: Element, P: Element>: ParameterUser {
   let y: UnsafeMutableRawPointer
   let count: Int
   let standard: nk_standard
+  let streams: Bool
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
@@ -75,7 +76,7 @@ private struct OneRow<E: Element, P: Element>: ParameterUser {
     var i = 0
     while i &+ 16 <= count {
       let z = row.apply(E.load(x, i, as: N.self))
-      E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) })
+      E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) }, streams: streams)
       i &+= 16
     }
     if i < count {
@@ -149,7 +150,9 @@ extension nk_job {
       } else if needsDouble(standard.factor, in: E.Natural.self) {
         applyParametersInDouble(E.self, P.self, xs, ys, length, index, standard)
       } else {
-        chooseParameters(P.self, from: index, for: OneRow<E, P>(x: xs, y: ys, count: length, standard: standard))
+        chooseParameters(
+          P.self, from: index,
+          for: OneRow<E, P>(x: xs, y: ys, count: length, standard: standard, streams: streams != 0))
       }
     }
   }
@@ -162,7 +165,7 @@ extension nk_job {
     if needsDouble(standard.factor, in: E.Natural.self) || needsDouble(standard.factor * gamma, in: E.Natural.self) {
       applyUniformInDouble(E.self, x, y, count, standard, gamma: gamma, beta: beta)
     } else {
-      applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta)
+      applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta, streams: streams != 0)
     }
   }
 
@@ -212,7 +215,8 @@ extension nk_job {
   ) {
     let xs = x + start &* E.size, ys = y + start &* E.size
     chooseParameters(
-      P.self, from: start, for: OneRow<E, P>(x: xs, y: ys, count: Int(run) &- start, standard: standard))
+      P.self, from: start,
+      for: OneRow<E, P>(x: xs, y: ys, count: Int(run) &- start, standard: standard, streams: streams != 0))
   }
 
   /// Whether sets are rows with a parameter for each element, the same for all rows: what layer and RMS
@@ -223,10 +227,11 @@ extension nk_job {
   }
 
   /// Applies what standardizes four rows, the first of which is set `s`, unless one of them needs Double. Rows that
-  /// start at the same place in a page would push each other out of the first-level cache. Returns whether it did.
+  /// start at the same place in a page would push each other out of the first-level cache, and stores past the caches
+  /// suffer from many rows at once. Returns whether it did.
   @inline(__always)
   func applyFourRows<E: Element>(_: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>) -> Bool {
-    if Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 { return false }
+    if streams != 0 || kept.count != 1 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 { return false }
     for k in 0..<4 where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
     if E.self == F64.self || parameter_dtype == dtype {
       applyFourRows(E.self, E.self, s, standards)
@@ -240,18 +245,18 @@ extension nk_job {
   private func applyFourRows<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>
   ) {
-    let row0 = start(E.self, s), row1 = start(E.self, s &+ 1)
-    let row2 = start(E.self, s &+ 2), row3 = start(E.self, s &+ 3)
-    guard let y0 = row0.y, let y1 = row1.y, let y2 = row2.y, let y3 = row3.y else { return }
-    let count = Int(run)
-    let rows = FourRows<E, P>(
-      x: (row0.x, row1.x, row2.x, row3.x), y: (y0, y1, y2, y3), count: count, standards: standards)
+    let (x0, start) = start(E.self, s), count = Int(run)
+    guard let y0 = start else { return }
+    let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
+    let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
+    let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
+    let rows = FourRows<E, P>(x: x, y: y, count: count, standards: standards)
     chooseParameters(P.self, from: 0, for: rows)
     if count % 16 != 0 {
-      applyRow(E.self, P.self, row0.x, y0, count & ~15, standards[0])
-      applyRow(E.self, P.self, row1.x, y1, count & ~15, standards[1])
-      applyRow(E.self, P.self, row2.x, y2, count & ~15, standards[2])
-      applyRow(E.self, P.self, row3.x, y3, count & ~15, standards[3])
+      applyRow(E.self, P.self, x.0, y.0, count & ~15, standards[0])
+      applyRow(E.self, P.self, x.1, y.1, count & ~15, standards[1])
+      applyRow(E.self, P.self, x.2, y.2, count & ~15, standards[2])
+      applyRow(E.self, P.self, x.3, y.3, count & ~15, standards[3])
     }
   }
 

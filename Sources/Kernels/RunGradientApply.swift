@@ -28,16 +28,16 @@ private struct GradientLanes<A: Arithmetic> {
 @inline(never)
 func applyUniformGradient<E: Element, D: Derivative>(
   _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ dx: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double
+  _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double, reach: Double, streams: Bool
 ) {
   typealias N = E.Natural
   let lanes = GradientLanes<N>(standard, gradient)
-  let gammas = N.splat(N.narrow(gamma)), quantity = N.splat(N.narrow(standard.quantity))
+  let gammas = N.splat(N.narrow(gamma)), quantity = N.splat(N.narrow(reach))
   var i = 0
   while i &+ 16 <= count {
     let value = E.load(x, i, as: N.self)
     let direction = D.direction(lanes.row.apply(value), value, quantity)
-    E.store(dx, i, lanes.apply(E.load(dy, i, as: N.self) * gammas, direction))
+    E.store(dx, i, lanes.apply(E.load(dy, i, as: N.self) * gammas, direction), streams: streams)
     i &+= 16
   }
   if i < count {
@@ -54,9 +54,11 @@ private struct GradientRow<E: Element> {
   let x, dy: UnsafeRawPointer
   let dx: UnsafeMutableRawPointer?
   let lanes: GradientLanes<N>
+  let streams: Bool
 
   @inline(__always)
-  init(_ start: GradientStart, _ standard: nk_standard, _ gradient: nk_gradient) {
+  init(_ start: GradientStart, _ standard: nk_standard, _ gradient: nk_gradient, streams: Int32) {
+    self.streams = streams != 0
     x = start.x
     dy = start.dy
     dx = start.dx
@@ -67,7 +69,7 @@ private struct GradientRow<E: Element> {
   @inline(__always)
   func apply(_ i: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
     let z = lanes.row.apply(E.load(x, i, as: N.self)), dy = E.load(dy, i, as: N.self)
-    if let dx { E.store(dx, i, lanes.apply(dy * N.load(gammas, i), z)) }
+    if let dx { E.store(dx, i, lanes.apply(dy * N.load(gammas, i), z), streams: streams) }
     return (dy, z)
   }
 
@@ -105,20 +107,24 @@ extension nk_job {
       let x = start.x + (offset.x &+ first) &* E.size, dy = start.dy + (offset.y &+ first) &* E.size
       let dx = start.dx.map { $0 + (offset.dx &+ first) &* E.size }
       if isUniform {
-        if let dx { applyUniformGradient(E.self, D.self, x, dy, dx, count, standard, gradient, gamma: gamma) }
+        if let dx {
+          applyUniformGradient(
+            E.self, D.self, x, dy, dx, count, standard, gradient, gamma: gamma,
+            reach: reach(standard), streams: streams != 0)
+        }
         return
       }
       forSpans(from: element(s, f) &+ first, count) { done, length, index in
         if Int(parameter_form) == NK_ELEMENTS {
           let span = GradientStart(x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size })
-          let row = GradientRow<E>(span, standard, gradient)
+          let row = GradientRow<E>(span, standard, gradient, streams: streams)
           applyElements(row, from: 0, length, index, sums)
           spans &+= 1
           if spans % recentRows == 0 { sums?.join(index, length) }
         } else if let dx {
           applyUniformGradient(
             E.self, AlongValue.self, x + done &* E.size, dy + done &* E.size, dx + done &* E.size, length, standard,
-            gradient, gamma: weight(index, as: N.self))
+            gradient, gamma: weight(index, as: N.self), reach: 0, streams: streams != 0)
         }
       }
     }
@@ -143,31 +149,85 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows: they share gamma, and what is added to the sums.
+  /// The gradients of four rows: they share gamma, and what is added to the sums. Two rows at a time, because registers
+  /// do not hold more, and stores past the caches suffer from many rows at once.
   @inline(never)
   func applyFourGradients<E: Element>(
-    _: E.Type, _ starts: UnsafePointer<GradientStart>, _ standards: UnsafePointer<nk_standard>,
-    _ gradients: UnsafePointer<nk_gradient>, _ sums: ParameterSums<E.Natural>?
+    _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    let row0 = GradientRow<E>(starts[0], standards[0], gradients[0])
-    let row1 = GradientRow<E>(starts[1], standards[1], gradients[1])
-    let row2 = GradientRow<E>(starts[2], standards[2], gradients[2])
-    let row3 = GradientRow<E>(starts[3], standards[3], gradients[3])
-    let count = Int(run), gammas = UnsafeRawPointer(self.gammas!)
+    let rows = TwoRows<E>(self, scratch, 0), others = TwoRows<E>(self, scratch, 2)
+    let pairs = PairSums<N>(scratch.rest)
+    let count = Int(run), whole = count & ~15
     var i = 0
-    while i &+ 16 <= count {
-      let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
-      let (dy2, z2) = row2.apply(i, gammas), (dy3, z3) = row3.apply(i, gammas)
-      sums?.add(
-        i, dgamma: N.fma(dy1, z1, dy0 * z0) + N.fma(dy3, z3, dy2 * z2), dbeta: (dy0 + dy1) + (dy2 + dy3))
-      i &+= 16
+    while i < whole {
+      let end = min(i &+ PairSums<N>.most, whole)
+      var j = i
+      while j < end {
+        let (dgamma, dbeta) = rows.apply(j)
+        pairs.set(j &- i, dgamma, dbeta)
+        j &+= 16
+      }
+      j = i
+      while j < end {
+        let (dgamma, dbeta) = others.apply(j)
+        let pair = pairs.get(j &- i)
+        sums?.add(j, dgamma: pair.dgamma + dgamma, dbeta: pair.dbeta + dbeta)
+        j &+= 16
+      }
+      i = end
     }
-    if i < count {
-      applyElements(row0, from: i, count, 0, sums)
-      applyElements(row1, from: i, count, 0, sums)
-      applyElements(row2, from: i, count, 0, sums)
-      applyElements(row3, from: i, count, 0, sums)
+    guard i < count else { return }
+    for k in 0..<4 {
+      let row = GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: streams)
+      applyElements(row, from: i, count, 0, sums)
     }
+  }
+}
+
+/// Two of four rows.
+private struct TwoRows<E: Element> {
+  typealias N = E.Natural
+  let row0, row1: GradientRow<E>
+  let gammas: UnsafeRawPointer
+
+  @inline(__always)
+  init(_ job: nk_job, _ scratch: GradientScratch, _ k: Int) {
+    row0 = GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: job.streams)
+    row1 = GradientRow<E>(
+      scratch.starts[k &+ 1], scratch.standards[k &+ 1], scratch.gradients[k &+ 1], streams: job.streams)
+    gammas = UnsafeRawPointer(job.gammas!)
+  }
+
+  /// Writes dx of elements i to i + 15, and gives what they contribute to the sums.
+  @inline(__always)
+  func apply(_ i: Int) -> (dgamma: SIMD16<N>, dbeta: SIMD16<N>) {
+    let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
+    return (N.fma(dy1, z1, dy0 * z0), dy0 + dy1)
+  }
+}
+
+/// Contributions of two rows to the sums of a stretch of parameters.
+private struct PairSums<A: Arithmetic> {
+  let dgamma, dbeta: UnsafeMutableRawPointer
+
+  /// Parameters in one stretch.
+  @inline(__always) static var most: Int { 512 }
+
+  @inline(__always)
+  init(_ memory: UnsafeMutableRawPointer) {
+    dgamma = memory
+    dbeta = memory + PairSums.most &* MemoryLayout<A>.stride
+  }
+
+  @inline(__always)
+  func set(_ i: Int, _ dgamma: SIMD16<A>, _ dbeta: SIMD16<A>) {
+    A.store(self.dgamma, i, dgamma)
+    A.store(self.dbeta, i, dbeta)
+  }
+
+  @inline(__always)
+  func get(_ i: Int) -> (dgamma: SIMD16<A>, dbeta: SIMD16<A>) {
+    (A.load(UnsafeRawPointer(dgamma), i), A.load(UnsafeRawPointer(dbeta), i))
   }
 }

@@ -32,7 +32,7 @@ struct GradientLaneSums<A: Arithmetic> {
 
 /// Elements that are summed in the type of computation before the sums are joined in Double.
 @inline(__always)
-private func chunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self ? 1024 : 512 }
+private func gradientChunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self ? 1024 : 512 }
 
 /// Sums over runs that one value of `standard` standardizes.
 struct GradientSummation<E: Element, D: Derivative> {
@@ -45,9 +45,18 @@ struct GradientSummation<E: Element, D: Derivative> {
   var pending = 0
 
   @inline(__always)
-  init(_ standard: nk_standard) {
+  init(_ standard: nk_standard, reach: Double) {
     row = RowLanes<N>(standard)
-    quantity = N.splat(N.narrow(standard.quantity))
+    quantity = N.splat(N.narrow(reach))
+  }
+
+  /// Adds elements `i` to `i + 15`.
+  @inline(__always)
+  private func addVector<W: Weights>(
+    _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ i: Int, _ weights: W, to sums: inout GradientLaneSums<N>
+  ) {
+    let value = E.load(x, i, as: N.self), z = row.apply(value)
+    sums.add(weights.weigh(E.load(dy, i, as: N.self), i), z, D.beside(z, value, quantity))
   }
 
   /// Adds `count` neighbouring elements.
@@ -55,18 +64,15 @@ struct GradientSummation<E: Element, D: Derivative> {
   mutating func add<W: Weights>(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ weights: W) {
     var i = 0
     while i < count {
-      let end = min(i &+ chunkLength(N.self) &- pending, count)
+      let end = min(i &+ gradientChunkLength(N.self) &- pending, count)
       pending &+= end &- i
       while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
-        let x0 = E.load(x, i, as: N.self), x1 = E.load(x, i &+ 16, as: N.self)
-        let z0 = row.apply(x0), z1 = row.apply(x1)
-        even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
-        odd.add(weights.weigh(E.load(dy, i &+ 16, as: N.self), i &+ 16), z1, D.beside(z1, x1, quantity))
+        addVector(x, dy, i, weights, to: &even)
+        addVector(x, dy, i &+ 16, weights, to: &odd)
         i &+= 32
       }
       while i &+ 16 <= end {
-        let x0 = E.load(x, i, as: N.self), z0 = row.apply(x0)
-        even.add(weights.weigh(E.load(dy, i, as: N.self), i), z0, D.beside(z0, x0, quantity))
+        addVector(x, dy, i, weights, to: &even)
         i &+= 16
       }
       if i < end {
@@ -79,7 +85,7 @@ struct GradientSummation<E: Element, D: Derivative> {
       }
       // A part of a vector adds to its lanes as a whole one does.
       pending = (pending &+ 15) & ~15
-      if pending >= chunkLength(N.self) { join() }
+      if pending >= gradientChunkLength(N.self) { join() }
     }
   }
 
@@ -106,7 +112,7 @@ struct GradientSummation<E: Element, D: Derivative> {
 private func gradientSums<E: Element, W: Weights>(
   _: E.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ standard: nk_standard, _ weights: W
 ) -> nk_gradient_sums {
-  var summation = GradientSummation<E, AlongValue>(standard)
+  var summation = GradientSummation<E, AlongValue>(standard, reach: 0)
   summation.add(x, dy, count, weights)
   return summation.finish()
 }
@@ -141,7 +147,7 @@ extension nk_job {
   private func pieceGradientSums<E: Element, D: Derivative>(
     _: E.Type, _: D.Type, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ standard: nk_standard
   ) -> nk_gradient_sums {
-    var summation = GradientSummation<E, D>(standard)
+    var summation = GradientSummation<E, D>(standard, reach: reach(standard))
     forRuns(of: piece) { f, start, count in
       let offset = reducedOffset(f)
       summation.add(x + (offset.x &+ start) &* E.size, dy + (offset.y &+ start) &* E.size, count, NoWeights())

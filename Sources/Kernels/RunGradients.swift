@@ -48,11 +48,9 @@ extension nk_job {
 
   @inline(__always)
   func gradientStart<E: Element>(_: E.Type, _ s: Int) -> GradientStart {
-    let outer = lanes == 1 ? s : s / Int(lanes)
-    let offset = keptOffset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
+    let offset = setOffset(s)
     return GradientStart(
-      x: x + (offset.x &+ inner) &* E.size, dy: dy + (offset.y &+ inner) &* E.size,
-      dx: dx.map { $0 + (offset.dx &+ inner) &* E.size })
+      x: x + offset.x &* E.size, dy: dy + offset.y &* E.size, dx: dx.map { $0 + offset.dx &* E.size })
   }
 
   /// All sets of a strip, in order.
@@ -94,7 +92,7 @@ extension nk_job {
       let s = first &+ k, start = gradientStart(E.self, s)
       scratch.starts[k] = start
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-      if needsGradientSums {
+      if needs_gradient_sums != 0 {
         for piece in 0..<Int(pieces) {
           total.add(
             pieceGradientSums(E.self, R.Change.self, s, piece, start.x, start.dy, scratch.standards[k], sums))
@@ -103,8 +101,8 @@ extension nk_job {
       scratch.gradients[k] = finishGradient(s, total, &scratch.standards[k], sums)
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
-    if count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
-      applyFourGradients(E.self, scratch.starts, scratch.standards, scratch.gradients, sums)
+    if NK_FOUR_VECTORS != 0 && count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
+      applyFourGradients(E.self, scratch, sums)
       return
     }
     for k in 0..<count {
@@ -165,7 +163,7 @@ extension nk_job {
         E.self, D.self, s, piece, start.x, start.dy, standards[s], nil)
     case NK_GRADIENT_FINISH:
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-      if needsGradientSums {
+      if needs_gradient_sums != 0 {
         for piece in 0..<Int(pieces) { total.add(gradient_sums[s &* Int(pieces) &+ piece]) }
       }
       gradients[s] = finishGradient(s, total, &standards[s], ParameterSums<E.Natural>(self, strip: 0))

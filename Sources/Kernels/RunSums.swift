@@ -3,36 +3,28 @@
 import NormKitFloor
 
 /// Elements that are summed in the type of computation before the sums are joined in Double. For Float they are few,
-/// sixteen per lane; for Double, which has no wider type, additions within and between chunks are balanced.
+/// some dozens per lane; for Double, which has no wider type, additions within and between chunks are balanced.
 @inline(__always)
-private func chunkLength<A: Arithmetic>(_: A.Type) -> Int {
-  if A.self == Double.self { return NK_FOUR_VECTORS != 0 ? 2048 : 1024 }
-  return NK_FOUR_VECTORS != 0 ? 1024 : 256
-}
+func chunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self || NK_FOUR_VECTORS != 0 ? 1024 : 256 }
 
-/// Adds `count` neighbouring elements to `sums`. Four vectors of accumulators hide the latency of additions.
-@inline(__always)
-func addRun<E: Element, A: Arithmetic, R: Reduction>(
-  _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: A, to sums: inout LaneSums
-) {
-  if A.self != E.Natural.self {
-    return addRunInDouble(E.self, R.self, x, count, shift: A.widen(shift), to: &sums)
-  }
-  let shifts = A.splat(shift)
-  let isWide = NK_FOUR_VECTORS != 0
-  var i = 0
-  while i < count {
-    let end = min(i &+ chunkLength(A.self), count)
-    var first0 = A.splat(0), first1 = first0, first2 = first0, first3 = first0
-    var second0 = first0, second1 = first0, second2 = first0, second3 = first0
-    while isWide && i &+ 64 <= end {
+/// Sums of a chunk. Two vectors of accumulators hide the latency of additions.
+struct ChunkSums<A: Arithmetic, R: Reduction> {
+  private var first0 = A.splat(0), first1 = A.splat(0), second0 = A.splat(0), second1 = A.splat(0)
+
+  @inline(__always) init() {}
+
+  @inline(__always) var joinedFirst: SIMD16<A> { R.join(first0, first1) }
+  @inline(__always) var joinedSecond: SIMD16<A> { second0 + second1 }
+
+  /// Adds elements `begin ..< end`.
+  @inline(__always)
+  mutating func add<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ begin: Int, _ end: Int, _ shifts: SIMD16<A>) {
+    var i = begin
+    while NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
       let x0 = E.load(x, i, as: A.self), x1 = E.load(x, i &+ 16, as: A.self)
-      let x2 = E.load(x, i &+ 32, as: A.self), x3 = E.load(x, i &+ 48, as: A.self)
       R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
       R.add(R.isCentred ? x1 - shifts : x1, &first1, &second1)
-      R.add(R.isCentred ? x2 - shifts : x2, &first2, &second2)
-      R.add(R.isCentred ? x3 - shifts : x3, &first3, &second3)
-      i &+= 64
+      i &+= 32
     }
     while i &+ 16 <= end {
       let x0 = E.load(x, i, as: A.self)
@@ -44,12 +36,27 @@ func addRun<E: Element, A: Arithmetic, R: Reduction>(
       let loaded = E.load(x, i, count: rest, as: A.self)
       let d = R.isCentred ? A.fill(loaded, rest, shifts) - shifts : loaded
       R.add(d, &first1, &second1)
-      i = end
     }
-    let first = R.join(R.join(first0, first1), R.join(first2, first3))
-    let second = (second0 + second1) + (second2 + second3)
-    sums.first = R.join(sums.first, A.widen(first))
-    sums.second = sums.second + A.widen(second)
+  }
+}
+
+/// Adds `count` neighbouring elements to `sums`.
+@inline(__always)
+func addRun<E: Element, A: Arithmetic, R: Reduction>(
+  _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: A, to sums: inout LaneSums
+) {
+  if A.self != E.Natural.self {
+    return addRunInDouble(E.self, R.self, x, count, shift: A.widen(shift), to: &sums)
+  }
+  let shifts = A.splat(shift)
+  var i = 0
+  while i < count {
+    let end = min(i &+ chunkLength(A.self), count)
+    var chunk = ChunkSums<A, R>()
+    chunk.add(E.self, x, i, end, shifts)
+    sums.first = R.join(sums.first, A.widen(chunk.joinedFirst))
+    sums.second = sums.second + A.widen(chunk.joinedSecond)
+    i = end
   }
 }
 
@@ -133,12 +140,20 @@ extension nk_job {
   func sample<E: Element, A: Arithmetic>(
     _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
   ) -> A {
+    A.sum(sampleLanes(E.self, x, places)) * 0x1p-6
+  }
+
+  /// The four vectors, added.
+  @inline(__always)
+  func sampleLanes<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int)
+  ) -> SIMD16<A> {
     let isLong = run >= 16
     let v0 = isLong ? E.load(x, places.0, as: A.self) : shortRun(E.self, x, places.0, as: A.self)
     let v1 = isLong ? E.load(x, places.1, as: A.self) : shortRun(E.self, x, places.1, as: A.self)
     let v2 = isLong ? E.load(x, places.2, as: A.self) : shortRun(E.self, x, places.2, as: A.self)
     let v3 = isLong ? E.load(x, places.3, as: A.self) : shortRun(E.self, x, places.3, as: A.self)
-    return A.sum((v0 + v1) + (v2 + v3)) * 0x1p-6
+    return (v0 + v1) + (v2 + v3)
   }
 
   /// A run of fewer than sixteen elements, filled up with the mean of its ends.

@@ -48,9 +48,8 @@ extension nk_job {
   /// Where the elements of set `s` begin.
   @inline(__always)
   func start<E: Element>(_: E.Type, _ s: Int) -> (x: UnsafeRawPointer, y: UnsafeMutableRawPointer?) {
-    let outer = lanes == 1 ? s : s / Int(lanes)
-    let offset = keptOffset(outer), inner = (s &- outer &* Int(lanes)) &* Int(run)
-    return (x + (offset.x &+ inner) &* E.size, y.map { $0 + (offset.y &+ inner) &* E.size })
+    let offset = setOffset(s)
+    return (x + offset.x &* E.size, y.map { $0 + offset.y &* E.size })
   }
 
   @inline(__always)
@@ -86,6 +85,12 @@ extension nk_job {
   ) {
     if Int(source) != NK_FORMED {
       for k in 0..<count { standards[k] = given(first &+ k, as: E.Natural.self) }
+      return
+    }
+    if areShortRows(E.self, R.self) {
+      for k in stride(from: 0, to: count, by: 4) {
+        standardizeShortRows(E.self, R.self, first &+ k, min(4, count &- k), standards + k)
+      }
       return
     }
     sumSets(E.self, R.self, first, count, scratch)

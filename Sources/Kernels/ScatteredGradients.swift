@@ -26,7 +26,7 @@ extension nk_job {
     for k in 0..<count { scratch.starts[k] = gradientStart(E.self, first &+ k) }
     let totals = scratch.rest.assumingMemoryBound(to: nk_gradient_sums.self)
     for k in 0..<count { totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0) }
-    if needsGradientSums {
+    if needs_gradient_sums != 0 {
       for piece in 0..<Int(pieces) { addScatteredSums(E.self, R.Change.self, piece, count, scratch, totals) }
     }
     for k in 0..<count {
@@ -42,7 +42,10 @@ extension nk_job {
     _ totals: UnsafeMutablePointer<nk_gradient_sums>
   ) {
     let states = (scratch.rest + 1024).assumingMemoryBound(to: GradientSummation<E, D>.self)
-    for k in 0..<count { (states + k).initialize(to: GradientSummation<E, D>(scratch.standards[k])) }
+    for k in 0..<count {
+      let standard = scratch.standards[k]
+      (states + k).initialize(to: GradientSummation<E, D>(standard, reach: reach(standard)))
+    }
     forRuns(of: piece) { f, _, length in
       let offset = reducedOffset(f)
       for k in 0..<count {
@@ -65,7 +68,8 @@ extension nk_job {
         applyUniformGradient(
           E.self, D.self, start.x + offset.x &* E.size, start.dy + offset.y &* E.size, dx + offset.dx &* E.size,
           Int(run), scratch.standards[k], scratch.gradients[k],
-          gamma: weight(firstParameter(first &+ k), as: E.Natural.self))
+          gamma: weight(firstParameter(first &+ k), as: E.Natural.self), reach: reach(scratch.standards[k]),
+          streams: streams != 0)
       }
     }
   }

@@ -89,7 +89,7 @@ func get<N: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: N.Type) -> Doub
 }
 
 @inline(__always)
-private func put<N: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, _ value: Double, as: N.Type) {
+func put<N: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, _ value: Double, as: N.Type) {
   p.storeBytes(of: N.narrow(value), toByteOffset: index &* MemoryLayout<N>.size, as: N.self)
 }
 

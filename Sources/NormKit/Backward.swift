@@ -60,6 +60,7 @@ extension Request {
     }
     view.enter(&job)
     job.cut()
+    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.chooseParameterForm()
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
     let threads = job.threads(bytes: 2 * runs.elements &* types.dataSize)
@@ -76,6 +77,8 @@ extension Request {
       nk_call(kernel, &job, Int32(NK_PREPARE), 0, 1)
     }
     job.parameter_sums = memory.sums
+    let isOfSums = Int(job.gradient) == NK_GRADIENT_FORMED && Int(job.statistic) != NK_GIVEN
+    job.needs_gradient_sums = wantsParameters || isOfSums ? 1 : 0
     let isDone = isShared && job.shareGradients(threads, with: kernel)
     if !isDone { runStrips(threads, memory.sums, with: kernel) }
     job.parameters = Int64(parameters)

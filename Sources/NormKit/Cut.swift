@@ -27,13 +27,23 @@ extension nk_job {
         pieces = (Int64(rows) &- 1) / piece_length &+ 1
       }
     } else {
-      // Lanes are independent of each other: how many of them a block has does not change their sums.
-      block = Int64(run &* max(1, Int(NK_BLOCK_LANES) / run))
+      // Lanes are independent of each other: how many of them a block has does not change their sums. Where there are
+      // no sums, blocks need not have whole sets, and begin where cache lines do.
+      let isGiven = Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD && run > 1
+      block = isGiven ? Int64(NK_BLOCK_LANES) : Int64(run &* setsPerBlock(run))
       blocks = (Int64(lanes &* run) &- 1) / block &+ 1
       units = kept.extent &* blocks
       let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows
-      piece_length = Int64(least)
-      pieces = Int64((rows &- 1) / least &+ 1)
+      piece_length = Int64(isGiven ? rows : least)
+      pieces = isGiven ? 1 : Int64((rows &- 1) / least &+ 1)
     }
   }
+}
+
+/// Sets of `run` neighbouring lanes in one block of columns: as many as fit, and, if it can be, in whole vectors.
+private func setsPerBlock(_ run: Int) -> Int {
+  let most = max(1, Int(NK_BLOCK_LANES) / run)
+  var sets = most
+  while sets > 1 && sets * run % 16 != 0 { sets -= 1 }
+  return sets * run % 16 == 0 ? sets : most
 }

@@ -47,7 +47,7 @@ extension nk_job {
     shareStandards(threads, memory, with: kernel)
     gradient_sums = memory.pieces.assumingMemoryBound(to: nk_gradient_sums.self)
     gradients = memory.gradients.assumingMemoryBound(to: nk_gradient.self)
-    if parameter_sums != nil || Int(gradient) == NK_GRADIENT_FORMED && Int(statistic) != NK_GIVEN {
+    if needs_gradient_sums != 0 {
       parallel(NK_GRADIENT_SUMS, units &* pieces, threads, with: kernel)
     }
     parallel(NK_GRADIENT_FINISH, units, threads, with: kernel)

@@ -138,6 +138,7 @@ struct Request: ~Copyable {
     guard runs.elements > 0 else { return }
     view.enter(&job)
     job.cut()
+    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.execute(bytes: runs.elements &* types.dataSize, with: kernel)
   }
 }

@@ -26,6 +26,8 @@ struct Steps {
 /// Shorter runs are taken as columns, if there is a choice. Backward, columns cost more.
 private let shortRun = 64
 private let shortGradientRun = 16
+/// Where nothing is summed and the same coefficients serve several rows.
+private let shortGivenRun = 512
 
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
@@ -85,7 +87,8 @@ struct View: ~Copyable {
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isShort = run < (job.gradient == Int32(NK_FORWARD) ? shortRun : shortGradientRun)
+    let isForward = job.gradient == Int32(NK_FORWARD)
+    let isShort = run < (!isForward ? shortGradientRun : isGiven && reduced.extent >= 4 ? shortGivenRun : shortRun)
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))

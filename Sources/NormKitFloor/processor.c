@@ -47,11 +47,26 @@ static int level(void) {
 /* How many entries at the front of `all` this machine cannot run. */
 static size_t unsupported(void) { return (size_t)(4 - level()); }
 
+/* Bytes of the largest cache; 0 if the processor does not say. Not from sysconf, which multiplies by processors that
+ * a virtual machine does not have. */
+static int64_t largest_cache(void) {
+    int64_t largest = 0;
+    const uint32_t leaves[] = {4, 0x8000001D};      /* Intel's and AMD's, of the same form */
+    for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++)
+        for (uint32_t cache = 0, a, b, c, d; __get_cpuid_count(leaves[i], cache, &a, &b, &c, &d) && a & 31; cache++) {
+            const int64_t ways = (b >> 22) + 1, partitions = (b >> 12 & 0x3ff) + 1, line = (b & 0xfff) + 1;
+            const int64_t bytes = ways * partitions * line * ((int64_t)c + 1);
+            if (bytes > largest) largest = bytes;
+        }
+    return largest;
+}
+
 #elif defined(__aarch64__)
 
 static const nk_isa arm64 = {"arm64", nk_run_arm64};
 static const nk_isa *const all[] = {&arm64};
 static size_t unsupported(void) { return 0; }
+static int64_t largest_cache(void) { return 0; }
 
 #endif
 
@@ -73,4 +88,16 @@ const nk_isa *nk_chosen_isa(void) {
         atomic_store_explicit(&chosen, isa, memory_order_release);
     }
     return isa;
+}
+
+int64_t nk_streaming_bytes(void) {
+    /* Threads that come here at the same time find the same. */
+    static _Atomic int64_t found;
+    int64_t bytes = atomic_load_explicit(&found, memory_order_relaxed);
+    if (bytes == 0) {
+        const int64_t typical = 32 << 20, most = 64 << 20, cache = largest_cache();
+        bytes = (cache == 0 ? typical : cache < most ? cache : most) / 4;
+        atomic_store_explicit(&found, bytes, memory_order_relaxed);
+    }
+    return bytes;
 }

@@ -146,6 +146,8 @@ typedef struct {
 
     const void *x;
     void *y;                                    /* NULL: statistics only */
+    int32_t streams;                            /* whether y (backward: dx) is written past the caches: runs and rows
+                                                   of lanes start at multiples of 64 bytes */
     void *mean, *spread;                        /* statistics outputs, optional */
     nk_moments *moments;                        /* output: merged with those of statistic s, optional */
     nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */
@@ -177,6 +179,7 @@ typedef struct {
 
     /* Backward. */
     int32_t gradient, parameter_form;
+    int32_t needs_gradient_sums;                /* whether sums over sets are needed for what was asked for */
     const void *dy;
     void *dx;                                   /* NULL: not wanted */
     const nk_sums *given_sums;

@@ -2,9 +2,12 @@
  *
  * Every kernel works on sixteen logical lanes, whatever the width of the registers; that is what makes results
  * the same on every instruction set. The types below are imported by Swift as SIMD16<Float> and SIMD16<Double>.
- * Swift's own operations on them are generic loops over lanes: they compile slowly, some of them to long scalar
- * sequences, and some to functions that the linker would share between modules compiled for different processors.
- * Each function here is one vector operation, and is always inlined. */
+ * Swift's own additions and multiplications of them are vector instructions. What is here it does not have, or as
+ * loops over lanes, which compile to long scalar sequences or to functions that the linker would share between
+ * modules compiled for different processors. Each function here is one vector operation, and is always inlined.
+ *
+ * No function that Swift calls returns a vector: Swift takes returned vectors apart into registers of four lanes,
+ * and the optimizer does not always put them together again. They change the vector at `p`, or write one to `v`. */
 #ifndef NORMKIT_VECTORS_H
 #define NORMKIT_VECTORS_H
 
@@ -19,11 +22,18 @@
 typedef float nk_f32x16 __attribute__((vector_size(64)));
 typedef double nk_f64x16 __attribute__((vector_size(128)));
 typedef double nk_f64x8 __attribute__((vector_size(64)));
+typedef double nk_f64x4 __attribute__((vector_size(32)));
+typedef int64_t nk_i64x4 __attribute__((vector_size(32)));
 typedef uint16_t nk_u16x16 __attribute__((vector_size(32)));
 typedef uint32_t nk_u32x16 __attribute__((vector_size(64)));
 typedef int32_t nk_i32x16 __attribute__((vector_size(64)));
 typedef uint64_t nk_u64x16 __attribute__((vector_size(128)));
 typedef int64_t nk_i64x16 __attribute__((vector_size(128)));
+
+/* The same in Swift's memory, which is aligned to 16 at most. */
+typedef nk_f32x16 nk_f32x16_there __attribute__((aligned(8), may_alias));
+typedef nk_f64x16 nk_f64x16_there __attribute__((aligned(8), may_alias));
+typedef nk_f64x4 nk_f64x4_there __attribute__((aligned(8), may_alias));
 
 /* Whether there are registers for the sums of four vectors at once. Where there are not, one vector of sixteen lanes
  * is four registers, and hides the latency of additions by itself. */
@@ -40,65 +50,65 @@ enum { NK_WIDE_REGISTERS = 1 };
 enum { NK_WIDE_REGISTERS = 0 };
 #endif
 
+/* Whether a * b + c is rounded once. Without the instruction, that would be a call of fmaf per lane, 20 to 40 times
+ * slower. */
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+enum { NK_HAS_FMA = 1 };
+#else
+enum { NK_HAS_FMA = 0 };
+#endif
+
 /* ---- Between f32 and f64 ------------------------------------------------------------------------------ */
 
-NK_INLINE nk_f64x16 nk_widen(nk_f32x16 v) { return __builtin_convertvector(v, nk_f64x16); }
-NK_INLINE nk_f32x16 nk_narrow(nk_f64x16 v) { return __builtin_convertvector(v, nk_f32x16); }
-
-/* ---- Arithmetic, lane by lane --------------------------------------------------------------------------- */
-
-NK_INLINE nk_f32x16 nk_splat_f32(float v) { return (nk_f32x16){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
-NK_INLINE nk_f64x16 nk_splat_f64(double v) { return (nk_f64x16){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
-NK_INLINE nk_f32x16 nk_add_f32(nk_f32x16 a, nk_f32x16 b) { return a + b; }
-NK_INLINE nk_f64x16 nk_add_f64(nk_f64x16 a, nk_f64x16 b) { return a + b; }
-NK_INLINE nk_f32x16 nk_subtract_f32(nk_f32x16 a, nk_f32x16 b) { return a - b; }
-NK_INLINE nk_f64x16 nk_subtract_f64(nk_f64x16 a, nk_f64x16 b) { return a - b; }
-NK_INLINE nk_f32x16 nk_multiply_f32(nk_f32x16 a, nk_f32x16 b) { return a * b; }
-NK_INLINE nk_f64x16 nk_multiply_f64(nk_f64x16 a, nk_f64x16 b) { return a * b; }
-
-/* ---- a * b + c, rounded once where the processor can --------------------------------------------------- */
-
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-NK_INLINE nk_f32x16 nk_fma_f32(nk_f32x16 a, nk_f32x16 b, nk_f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
-NK_INLINE nk_f64x16 nk_fma_f64(nk_f64x16 a, nk_f64x16 b, nk_f64x16 c) { return __builtin_elementwise_fma(a, b, c); }
-#else
-/* Without the instruction, a true fused multiply-add is a call of fmaf per lane, 20 to 40 times slower. */
-NK_INLINE nk_f32x16 nk_fma_f32(nk_f32x16 a, nk_f32x16 b, nk_f32x16 c) { return a * b + c; }
-NK_INLINE nk_f64x16 nk_fma_f64(nk_f64x16 a, nk_f64x16 b, nk_f64x16 c) { return a * b + c; }
-#endif
+NK_INLINE void nk_widen(nk_f32x16 v, void *wide) { *(nk_f64x16_there *)wide = __builtin_convertvector(v, nk_f64x16); }
+NK_INLINE void nk_narrow(nk_f64x16 v, void *narrow) { *(nk_f32x16_there *)narrow = __builtin_convertvector(v, nk_f32x16); }
 
 /* ---- Magnitudes --------------------------------------------------------------------------------------- */
 
-NK_INLINE nk_f32x16 nk_abs_f32(nk_f32x16 v) { return (nk_f32x16)((nk_u32x16)v & 0x7fffffffu); }
-NK_INLINE nk_f64x16 nk_abs_f64(nk_f64x16 v) { return (nk_f64x16)((nk_u64x16)v & 0x7fffffffffffffffull); }
+NK_INLINE void nk_abs_f32(void *p) {
+    nk_f32x16_there *v = p;
+    *v = (nk_f32x16)((nk_u32x16)*v & 0x7fffffffu);
+}
+NK_INLINE void nk_abs_f64(void *p) {
+    nk_f64x16_there *v = p;
+    *v = (nk_f64x16)((nk_u64x16)*v & 0x7fffffffffffffffull);
+}
 
 /* The larger of two magnitudes, both without a sign. Their bits are compared as integers, which orders NaN above
  * infinity, so that a NaN wins and is not lost. */
-NK_INLINE nk_f32x16 nk_max_f32(nk_f32x16 a, nk_f32x16 b) {
-    return (nk_f32x16)__builtin_elementwise_max((nk_u32x16)a, (nk_u32x16)b);
+NK_INLINE void nk_max_f32(void *p, nk_f32x16 b) {
+    nk_f32x16_there *a = p;
+    *a = (nk_f32x16)__builtin_elementwise_max((nk_u32x16)*a, (nk_u32x16)b);
 }
-NK_INLINE nk_f64x16 nk_max_f64(nk_f64x16 a, nk_f64x16 b) {
-    return (nk_f64x16)__builtin_elementwise_max((nk_u64x16)a, (nk_u64x16)b);
+NK_INLINE void nk_max_f64(void *p, nk_f64x16 b) {
+    nk_f64x16_there *a = p;
+    *a = (nk_f64x16)__builtin_elementwise_max((nk_u64x16)*a, (nk_u64x16)b);
 }
 
 /* 1 or -1 with the sign of v, 0 for zeros, NaN for NaN. */
-NK_INLINE nk_f32x16 nk_sign_f32(nk_f32x16 v) {
-    nk_u32x16 is_nan = (nk_u32x16)(v != v);
-    nk_u32x16 sign = (nk_u32x16)__builtin_convertvector((v < 0) - (v > 0), nk_f32x16);
-    return (nk_f32x16)(((nk_u32x16)v & is_nan) | (sign & ~is_nan));
+NK_INLINE void nk_sign_f32(void *p) {
+    nk_f32x16_there *v = p;
+    nk_u32x16 is_nan = (nk_u32x16)(*v != *v);
+    nk_u32x16 sign = (nk_u32x16)__builtin_convertvector((*v < 0) - (*v > 0), nk_f32x16);
+    *v = (nk_f32x16)(((nk_u32x16)*v & is_nan) | (sign & ~is_nan));
 }
-NK_INLINE nk_f64x16 nk_sign_f64(nk_f64x16 v) {
-    nk_u64x16 is_nan = (nk_u64x16)(v != v);
-    nk_u64x16 sign = (nk_u64x16)__builtin_convertvector((v < 0) - (v > 0), nk_f64x16);
-    return (nk_f64x16)(((nk_u64x16)v & is_nan) | (sign & ~is_nan));
+NK_INLINE void nk_sign_f64(void *p) {
+    nk_f64x16_there *v = p;
+    nk_u64x16 is_nan = (nk_u64x16)(*v != *v);
+    nk_u64x16 sign = (nk_u64x16)__builtin_convertvector((*v < 0) - (*v > 0), nk_f64x16);
+    *v = (nk_f64x16)(((nk_u64x16)*v & is_nan) | (sign & ~is_nan));
 }
 
-/* 1 where the magnitude of v is `magnitude`, 0 elsewhere. */
-NK_INLINE nk_f32x16 nk_reaches_f32(nk_f32x16 v, nk_f32x16 magnitude) {
-    return __builtin_convertvector(-(nk_abs_f32(v) == magnitude), nk_f32x16);
+/* 1 where the magnitude of v is `magnitude` or more, 0 elsewhere. */
+NK_INLINE void nk_reaches_f32(void *p, nk_f32x16 magnitude) {
+    nk_f32x16_there *v = p;
+    nk_abs_f32(v);
+    *v = __builtin_convertvector(-(*v >= magnitude), nk_f32x16);
 }
-NK_INLINE nk_f64x16 nk_reaches_f64(nk_f64x16 v, nk_f64x16 magnitude) {
-    return __builtin_convertvector(-(nk_abs_f64(v) == magnitude), nk_f64x16);
+NK_INLINE void nk_reaches_f64(void *p, nk_f64x16 magnitude) {
+    nk_f64x16_there *v = p;
+    nk_abs_f64(v);
+    *v = __builtin_convertvector(-(*v >= magnitude), nk_f64x16);
 }
 
 /* ---- Reductions: always the same tree, 16 -> 8 -> 4 -> 2 -> 1 ------------------------------------------ */
@@ -124,39 +134,69 @@ NK_INLINE double nk_largest_f64(nk_f64x16 v) {
     return result;
 }
 
+/* The sums of four vectors, each by the same tree, to a vector of four. After its first step the tree is in f64, so
+ * that what was added to nothing but zeros is exact. */
+NK_INLINE void nk_sum_four_f32(nk_f32x16 a, nk_f32x16 b, nk_f32x16 c, nk_f32x16 d, void *sums) {
+#define NK_QUARTER(v, i) __builtin_convertvector(__builtin_shufflevector(v, v, i, i + 1, i + 2, i + 3), nk_f64x4)
+#define NK_FOUR(v) (NK_QUARTER(v, 0) + NK_QUARTER(v, 4))
+#define NK_EIGHT(v)                                                                                           \
+    (__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +                                                  \
+     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15))
+    __auto_type a8 = NK_EIGHT(a), b8 = NK_EIGHT(b), c8 = NK_EIGHT(c), d8 = NK_EIGHT(d);
+    nk_f64x4 a4 = NK_FOUR(a8), b4 = NK_FOUR(b8), c4 = NK_FOUR(c8), d4 = NK_FOUR(d8);
+    nk_f64x4 ac = __builtin_shufflevector(a4, c4, 0, 1, 4, 5) + __builtin_shufflevector(a4, c4, 2, 3, 6, 7);
+    nk_f64x4 bd = __builtin_shufflevector(b4, d4, 0, 1, 4, 5) + __builtin_shufflevector(b4, d4, 2, 3, 6, 7);
+    *(nk_f64x4_there *)sums = __builtin_shufflevector(ac, bd, 0, 4, 2, 6) + __builtin_shufflevector(ac, bd, 1, 5, 3, 7);
+#undef NK_EIGHT
+#undef NK_FOUR
+#undef NK_QUARTER
+}
+
+/* ---- Four numbers at once, which are changed where they are ---------------------------------------------- */
+
+NK_INLINE void nk_round_to_f32(void *p) {
+    typedef float f32x4 __attribute__((vector_size(16)));
+    nk_f64x4_there *v = p;
+    *v = __builtin_convertvector(__builtin_convertvector(*v, f32x4), nk_f64x4);
+}
+/* 0 for what is negative. */
+NK_INLINE void nk_floor_at_0(void *p) {
+    nk_f64x4_there *v = p;
+    *v = (nk_f64x4)((nk_i64x4)*v & ~(*v < 0));
+}
+/* 1 / sqrt(v), but 0 for 0. */
+NK_INLINE void nk_inverse_root(void *p) {
+    nk_f64x4_there *v = p;
+    nk_f64x4 root = __builtin_elementwise_sqrt(*v);
+    *v = (nk_f64x4)((nk_i64x4)(1 / root) & ~(root == 0));
+}
+
 /* ---- Loading and storing whole vectors ----------------------------------------------------------------- */
 
-#define NK_LOAD(type, pointer) ({ type nk_loaded; memcpy(&nk_loaded, (pointer), sizeof nk_loaded); nk_loaded; })
-
-NK_INLINE nk_f32x16 nk_load_f32(const void *p) { return NK_LOAD(nk_f32x16, p); }
-NK_INLINE nk_f64x16 nk_load_f64(const void *p) { return NK_LOAD(nk_f64x16, p); }
-NK_INLINE void nk_store_f32(void *p, nk_f32x16 v) { memcpy(p, &v, sizeof v); }
-NK_INLINE void nk_store_f64(void *p, nk_f64x16 v) { memcpy(p, &v, sizeof v); }
-
 /* bfloat16 is the upper half of a binary32; rounding is to nearest, ties to even, NaN stays a (quiet) NaN. */
-NK_INLINE nk_f32x16 nk_from_bf16(nk_u16x16 h) {
-    return (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
+NK_INLINE void nk_from_bf16(nk_u16x16 h, void *v) {
+    *(nk_f32x16_there *)v = (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
 }
 NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
-    nk_u32x16 u = (nk_u32x16)v;
-    nk_u32x16 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-    nk_u32x16 quiet = (u >> 16) | 0x40u;
-    nk_u32x16 is_nan = (nk_u32x16)((u & 0x7fffffffu) > 0x7f800000u);
-    return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), nk_u16x16);
+    nk_u32x16 u = (nk_u32x16)v, is_nan = (nk_u32x16)(v != v);
+    nk_u32x16 rounded = u + 0x7fffu + ((u >> 16) & 1u), quiet = u | 0x400000u;
+    return __builtin_convertvector(((rounded & ~is_nan) | (quiet & is_nan)) >> 16, nk_u16x16);
 }
 
 #if defined(__F16C__) || defined(__aarch64__)
 typedef _Float16 nk_f16x16 __attribute__((vector_size(32)));
-NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) { return __builtin_convertvector((nk_f16x16)h, nk_f32x16); }
+NK_INLINE void nk_from_f16(nk_u16x16 h, void *v) {
+    *(nk_f32x16_there *)v = __builtin_convertvector((nk_f16x16)h, nk_f32x16);
+}
 NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) { return (nk_u16x16)__builtin_convertvector(v, nk_f16x16); }
 #else
 /* Without conversion instructions, this is too much code to be inlined everywhere; see half.c. */
 void nk_sixteen_from_f16(const nk_u16x16 *h, nk_f32x16 *v);
 void nk_sixteen_to_f16(const nk_f32x16 *v, nk_u16x16 *h);
-NK_INLINE nk_f32x16 nk_from_f16(nk_u16x16 h) {
-    nk_f32x16 v;
-    nk_sixteen_from_f16(&h, &v);
-    return v;
+NK_INLINE void nk_from_f16(nk_u16x16 h, void *v) {
+    nk_f32x16 wide;
+    nk_sixteen_from_f16(&h, &wide);
+    *(nk_f32x16_there *)v = wide;
 }
 NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) {
     nk_u16x16 h;
@@ -165,16 +205,44 @@ NK_INLINE nk_u16x16 nk_to_f16(nk_f32x16 v) {
 }
 #endif
 
-NK_INLINE nk_f32x16 nk_load_f16(const void *p) { return nk_from_f16(NK_LOAD(nk_u16x16, p)); }
-NK_INLINE nk_f32x16 nk_load_bf16(const void *p) { return nk_from_bf16(NK_LOAD(nk_u16x16, p)); }
-NK_INLINE void nk_store_f16(void *p, nk_f32x16 v) { nk_u16x16 h = nk_to_f16(v); memcpy(p, &h, sizeof h); }
-NK_INLINE void nk_store_bf16(void *p, nk_f32x16 v) { nk_u16x16 h = nk_to_bf16(v); memcpy(p, &h, sizeof h); }
+NK_INLINE nk_u16x16 nk_load_u16(const void *p) {
+    nk_u16x16 h;
+    memcpy(&h, p, sizeof h);
+    return h;
+}
+NK_INLINE void nk_load_f16(const void *p, void *v) { nk_from_f16(nk_load_u16(p), v); }
+NK_INLINE void nk_load_bf16(const void *p, void *v) { nk_from_bf16(nk_load_u16(p), v); }
+NK_INLINE void nk_store_f16(void *p, nk_f32x16 v) {
+    nk_u16x16 h = nk_to_f16(v);
+    memcpy(p, &h, sizeof h);
+}
+NK_INLINE void nk_store_bf16(void *p, nk_f32x16 v) {
+    nk_u16x16 h = nk_to_bf16(v);
+    memcpy(p, &h, sizeof h);
+}
 
-/* ---- Loading and storing the first `count` lanes, 0 < count < 16 --------------------------------------- */
+/* ---- Storing whole vectors past the caches: p is a multiple of 64 bytes, of 32 for halves ---------------- */
+
+NK_INLINE void nk_stream_f32(void *p, nk_f32x16 v) { __builtin_nontemporal_store(v, (nk_f32x16 *)p); }
+NK_INLINE void nk_stream_f64(void *p, nk_f64x16 v) {
+    typedef nk_f64x16 at_line __attribute__((aligned(64)));
+    __builtin_nontemporal_store(v, (at_line *)p);
+}
+NK_INLINE void nk_stream_f16(void *p, nk_f32x16 v) { __builtin_nontemporal_store(nk_to_f16(v), (nk_u16x16 *)p); }
+NK_INLINE void nk_stream_bf16(void *p, nk_f32x16 v) { __builtin_nontemporal_store(nk_to_bf16(v), (nk_u16x16 *)p); }
+
+/* Such stores are not ordered with others until this. */
+NK_INLINE void nk_finish_streams(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
+/* ---- Loading and storing the first `count` lanes, 0 < count <= 16; loaded lanes behind them are 0 --------- */
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) {
-    return (nk_f32x16)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
+NK_INLINE void nk_load_part_f32(const void *p, int64_t count, void *v) {
+    *(nk_f32x16_there *)v = (nk_f32x16)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
 }
 NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
@@ -185,47 +253,11 @@ NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) {
 NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) {
     _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)v);
 }
-#else
-/* A plain loop over a buffer: unrolled, it would be larger than the kernels around it. */
-#define NK_LOAD_PART(type, element, p, count)                                                                 \
-    element part[16] = {0};                                                                                   \
-    _Pragma("clang loop unroll(disable) vectorize(disable)") for (int64_t i = 0; i < (count); i++)            \
-        memcpy(&part[i], (const char *)(p) + i * (int64_t)sizeof(element), sizeof(element));                  \
-    return NK_LOAD(type, part)
-#define NK_STORE_PART(element, p, count, v)                                                                   \
-    element part[16];                                                                                         \
-    memcpy(part, &(v), sizeof part);                                                                          \
-    _Pragma("clang loop unroll(disable) vectorize(disable)") for (int64_t i = 0; i < (count); i++)            \
-        memcpy((char *)(p) + i * (int64_t)sizeof(element), &part[i], sizeof(element))
-#if defined(__AVX2__)
-NK_INLINE __m256i nk_mask8(int64_t count) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) {
-    typedef float f32x8 __attribute__((vector_size(32)));
-    f32x8 low = (f32x8)_mm256_maskload_ps(p, nk_mask8(count));
-    f32x8 high = (f32x8)_mm256_maskload_ps((const float *)p + 8, nk_mask8(count - 8));
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-}
-NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) {
-    _mm256_maskstore_ps(p, nk_mask8(count), (__m256)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7));
-    _mm256_maskstore_ps((float *)p + 8, nk_mask8(count - 8),
-                        (__m256)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-}
-#else
-NK_INLINE nk_f32x16 nk_load_part_f32(const void *p, int64_t count) { NK_LOAD_PART(nk_f32x16, float, p, count); }
-NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) { NK_STORE_PART(float, p, count, v); }
-#endif
-NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) { NK_LOAD_PART(nk_u16x16, uint16_t, p, count); }
-NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) { NK_STORE_PART(uint16_t, p, count, v); }
-#endif
-
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-NK_INLINE nk_f64x16 nk_load_part_f64(const void *p, int64_t count) {
+NK_INLINE void nk_load_part_f64(const void *p, int64_t count, void *v) {
     unsigned mask = (1u << count) - 1u;
     nk_f64x8 low = (nk_f64x8)_mm512_maskz_loadu_pd((__mmask8)mask, p);
     nk_f64x8 high = (nk_f64x8)_mm512_maskz_loadu_pd((__mmask8)(mask >> 8), (const double *)p + 8);
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    *(nk_f64x16_there *)v = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) {
     unsigned mask = (1u << count) - 1u;
@@ -234,44 +266,87 @@ NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) {
                           (__m512d)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 #else
-NK_INLINE nk_f64x16 nk_load_part_f64(const void *p, int64_t count) { NK_LOAD_PART(nk_f64x16, double, p, count); }
-NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { NK_STORE_PART(double, p, count, v); }
+/* Sixteen, eight, four, two, one elements. Called: inlined everywhere, this would be larger than the kernels around it. */
+#define NK_COPY_PART(name, element)                                                                           \
+    static __attribute__((noinline, unused)) void name(char *to, const char *from, int64_t count) {           \
+        for (int step = 16; step > 0; step /= 2)                                                              \
+            if (count & step) {                                                                               \
+                memcpy(to, from, (size_t)step * sizeof(element));                                             \
+                to += step * (int64_t)sizeof(element);                                                        \
+                from += step * (int64_t)sizeof(element);                                                      \
+            }                                                                                                 \
+    }
+NK_COPY_PART(nk_copy_part_u16, uint16_t)
+NK_COPY_PART(nk_copy_part_f32, float)
+NK_COPY_PART(nk_copy_part_f64, double)
+#undef NK_COPY_PART
+
+#if defined(__AVX2__)
+/* Stores by a mask are slow on AMD's processors, and are not used. */
+NK_INLINE __m256i nk_mask8(int64_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+NK_INLINE void nk_load_part_f32(const void *p, int64_t count, void *v) {
+    typedef float f32x8 __attribute__((vector_size(32)));
+    f32x8 low = (f32x8)_mm256_maskload_ps(p, nk_mask8(count));
+    f32x8 high = (f32x8)_mm256_maskload_ps((const float *)p + 8, nk_mask8(count - 8));
+    *(nk_f32x16_there *)v = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+#else
+NK_INLINE void nk_load_part_f32(const void *p, int64_t count, void *v) {
+    nk_f32x16 loaded = {0};
+    nk_copy_part_f32((char *)&loaded, p, count);
+    *(nk_f32x16_there *)v = loaded;
+}
+#endif
+NK_INLINE void nk_store_part_f32(void *p, int64_t count, nk_f32x16 v) { nk_copy_part_f32(p, (const char *)&v, count); }
+NK_INLINE nk_u16x16 nk_load_part_u16(const void *p, int64_t count) {
+    nk_u16x16 h = {0};
+    nk_copy_part_u16((char *)&h, p, count);
+    return h;
+}
+NK_INLINE void nk_store_part_u16(void *p, int64_t count, nk_u16x16 v) { nk_copy_part_u16(p, (const char *)&v, count); }
+NK_INLINE void nk_load_part_f64(const void *p, int64_t count, void *v) {
+    nk_f64x16 loaded = {0};
+    nk_copy_part_f64((char *)&loaded, p, count);
+    *(nk_f64x16_there *)v = loaded;
+}
+NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { nk_copy_part_f64(p, (const char *)&v, count); }
 #endif
 
-NK_INLINE nk_f32x16 nk_load_part_f16(const void *p, int64_t count) { return nk_from_f16(nk_load_part_u16(p, count)); }
-NK_INLINE nk_f32x16 nk_load_part_bf16(const void *p, int64_t count) { return nk_from_bf16(nk_load_part_u16(p, count)); }
+NK_INLINE void nk_load_part_f16(const void *p, int64_t count, void *v) {
+    nk_from_f16(nk_load_part_u16(p, count), v);
+}
+NK_INLINE void nk_load_part_bf16(const void *p, int64_t count, void *v) {
+    nk_from_bf16(nk_load_part_u16(p, count), v);
+}
 NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
 NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
-
-/* Asks for `bytes` bytes of memory to be brought near, to be read or to be written. Harmless at any address. */
-NK_INLINE void nk_prefetch(const void *p, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 3);
-}
-NK_INLINE void nk_prefetch_to_write(const void *p, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 1, 3);
-}
 
 /* Square root, exact; __builtin_sqrt would call libm to have errno set. */
 NK_INLINE double nk_sqrt(double v) { return __builtin_elementwise_sqrt(v); }
 
 /* ---- Choosing lanes ------------------------------------------------------------------------------------ */
 
-/* The first `count` lanes of v, then lanes of `fill`. */
-NK_INLINE nk_f32x16 nk_fill_f32(nk_f32x16 v, int64_t count, nk_f32x16 fill) {
+/* Keeps the first `count` lanes of v, and takes those behind them from `fill`. */
+NK_INLINE void nk_fill_f32(void *p, int64_t count, nk_f32x16 fill) {
+    nk_f32x16_there *v = p;
     const nk_i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     nk_u32x16 keep = (nk_u32x16)(lane < (int32_t)count);
-    return (nk_f32x16)(((nk_u32x16)v & keep) | ((nk_u32x16)fill & ~keep));
+    *v = (nk_f32x16)(((nk_u32x16)*v & keep) | ((nk_u32x16)fill & ~keep));
 }
-NK_INLINE nk_f64x16 nk_fill_f64(nk_f64x16 v, int64_t count, nk_f64x16 fill) {
+NK_INLINE void nk_fill_f64(void *p, int64_t count, nk_f64x16 fill) {
+    nk_f64x16_there *v = p;
     const nk_i64x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     nk_u64x16 keep = (nk_u64x16)(lane < count);
-    return (nk_f64x16)(((nk_u64x16)v & keep) | ((nk_u64x16)fill & ~keep));
+    *v = (nk_f64x16)(((nk_u64x16)*v & keep) | ((nk_u64x16)fill & ~keep));
 }
 
-/* Lanes of a where `choose` is not 0, lanes of b elsewhere. */
-NK_INLINE nk_f64x16 nk_choose_f64(nk_f64x16 choose, nk_f64x16 a, nk_f64x16 b) {
+/* Replaces lanes of v by those of `by` where `choose` is not 0. */
+NK_INLINE void nk_replace_f64(void *p, nk_f64x16 choose, nk_f64x16 by) {
+    nk_f64x16_there *v = p;
     nk_u64x16 mask = (nk_u64x16)(choose != 0.0);
-    return (nk_f64x16)(((nk_u64x16)a & mask) | ((nk_u64x16)b & ~mask));
+    *v = (nk_f64x16)(((nk_u64x16)by & mask) | ((nk_u64x16)*v & ~mask));
 }
 
 #undef NK_TREE

@@ -1,0 +1,47 @@
+// Whether what is written goes past the caches.
+
+import NormKitFloor
+
+extension nk_job {
+  /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is overwritten;
+  /// they pay where the tensors are so large that the next reader would hardly find them in cache.
+  mutating func chooseStreams(bytes: Int, elementSize: Int) {
+    let isBackward = gradient != Int32(NK_FORWARD)
+    let tensors = isBackward ? 3 : 2
+    guard let target = isBackward ? dx : y, bytes >= Int(nk_streaming_bytes()) / tensors else { return }
+    // In place, what is overwritten has just been read.
+    let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
+    guard !isInPlace && Int(bitPattern: target) % lineBytes == 0 else { return }
+    let isAligned = kept.isAligned(elementSize, isBackward) && reduced.isAligned(elementSize, isBackward)
+    let inner = Int(family) == NK_COLUMNS ? Int(block) : lanes > 1 ? Int(run) : 0
+    guard isAligned && inner &* elementSize % lineBytes == 0 && stretch &* elementSize % lineBytes == 0 else { return }
+    streams = 1
+  }
+
+  /// Neighbouring elements of a run that are written in one go, because they have one parameter or are all that there
+  /// are; 0 if runs are written as a whole.
+  private var stretch: Int {
+    guard Int(family) == NK_RUNS && (gamma != nil || beta != nil || isBackwardOfParameters) else { return 0 }
+    let length = Int(segment == 1 ? parameters : segment)
+    return length < Int(run) ? length : 0
+  }
+
+  private var isBackwardOfParameters: Bool { gradient != Int32(NK_FORWARD) && parameters > 1 }
+}
+
+private let lineBytes = 64
+
+extension nk_axes {
+  /// Whether every step in what is written is a multiple of a cache line.
+  fileprivate func isAligned(_ elementSize: Int, _ isBackward: Bool) -> Bool {
+    (count < 1 || axis.0.isAligned(elementSize, isBackward)) && (count < 2 || axis.1.isAligned(elementSize, isBackward))
+      && (count < 3 || axis.2.isAligned(elementSize, isBackward))
+      && (count < 4 || axis.3.isAligned(elementSize, isBackward))
+  }
+}
+
+extension nk_axis {
+  fileprivate func isAligned(_ elementSize: Int, _ isBackward: Bool) -> Bool {
+    Int(isBackward ? dx_stride : y_stride) &* elementSize % lineBytes == 0
+  }
+}

@@ -1,0 +1,48 @@
+"""Large outputs that begin at a cache line are written past the caches; others are not: the bits are the same."""
+
+import numpy as np
+import pytest
+
+from support.catalogue import variants
+from support.checks import assert_same_bits
+from support.dtypes import BF16, F32
+from support.execute import execute
+from support.memory import CANARY, Block
+from support.methods import TYPED
+from support.strategies import small
+
+LINE = 64
+
+# Two million elements each: with runs of whole cache lines, with runs of others, and with rows of few channels.
+SIZES = (
+    {"rows": 1064, "size": 2080, "samples": 12, "channels": 64, "positions": 2880, "groups": 8,
+     "outer": 12, "slices": 64, "inner": 2880, "shape": (12, 64, 2880), "axes": (0, 2)},
+    {"rows": 34_001, "size": 65, "samples": 16, "channels": 512, "positions": 265, "groups": 32,
+     "outer": 16, "slices": 512, "inner": 265, "shape": (16, 512, 265), "axes": (1,)},
+    {"rows": 65_537, "size": 32, "samples": 3, "channels": 6, "positions": 120_001, "groups": 3,
+     "outer": 3, "slices": 6, "inner": 120_001, "shape": (3, 120_001, 6), "axes": (1,)},
+)  # fmt: skip
+
+
+class AtLine:
+    """Buffers that begin `behind` bytes behind the begin of a cache line, between canaries."""
+
+    def __init__(self, behind: int):
+        self._behind = behind
+
+    def __call__(self, size: int) -> Block:
+        around = np.full(size + 4 * LINE, CANARY, np.uint8)
+        start = -around.ctypes.data % LINE + LINE + self._behind
+        return Block(around[start:start + size], around)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=("lines", "others", "few"))
+@pytest.mark.parametrize(
+    ("method", "dtype"), [(method, dtype) for method, dtype in TYPED if dtype in (F32, BF16) and method.result], ids=str)
+def test_streamed_bits(method, dtype, sizes):
+    """In both layouts."""
+    for chosen in variants(method):
+        if chosen.get("norm", 2) == 2 and chosen.get("epsilon_rule", 0) == 0:
+            problem = small(method, dtype, **sizes, **chosen, correction=0)
+            stored = execute(problem, AtLine(dtype.numpy.itemsize))
+            assert_same_bits(execute(problem, AtLine(0)), stored, f"streamed: {problem}")

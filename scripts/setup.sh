@@ -2,7 +2,7 @@
 # Installs what is missing on Debian 12 and builds the library. Swift 6.3 has to be there already.
 #
 #   scripts/setup.sh        everything
-#   scripts/setup.sh demo   without what only the tests need (emulators, cross compiler, PyTorch, JAX)
+#   scripts/setup.sh demo   without what only the tests need (emulators, cross compiler, Valgrind, PyTorch, JAX)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scope=${1:-test}
@@ -12,7 +12,7 @@ command -v swift > /dev/null || { echo "setup: swift is not in PATH (see swift.o
 # openmpi-bin: mpirun, and the MPI library that mpi4py loads.
 packages=(binutils cmake gcc g++ libc6-dev make openmpi-bin pkg-config python3 python3-venv)
 if [ "$scope" = test ]; then
-    packages+=(abigail-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+    packages+=(abigail-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user valgrind)
 fi
 missing=()
 for package in "${packages[@]}"; do

@@ -16,7 +16,7 @@ typedef enum { DEVIATION, DEVIATION_AND_EPSILON, ROOT_MEAN_SQUARE, GIVEN, L1, L2
 typedef normkit_status backward(int32_t layout, const float *saved_mean, const float *saved, int32_t accumulate);
 
 static double epsilon;
-static float dy[COUNT], dx[COUNT], dgamma[COUNT], dbeta[COUNT];
+static float dx[COUNT], dgamma[COUNT], dbeta[COUNT];
 static float given_mean[COUNT], given_variance[COUNT];
 
 /* ---- The loss and its differences --------------------------------------------------------------------- */
@@ -281,8 +281,6 @@ int main(int argc, char **argv)
     if (uses_another_isa(argc, argv))
         return 1;
     fill_problem();
-    for (int i = 0; i < COUNT; i++)
-        dy[i] = (float)((i * 5 % 13) - 6) / 8;
     for (int c = 0; c < CHANNELS; c++)
         given_mean[c] = (float)c / 2, given_variance[c] = (float)(c + 1) / 2;
     every_method();

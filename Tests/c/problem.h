@@ -9,7 +9,7 @@ enum { SIZE = CHANNELS * POSITIONS };   /* of a row, where each sample is one */
 enum { OTHER = -12345 };                /* what an output holds before a call */
 
 static const double EPSILON = 1e-3;
-static float x[COUNT], gamma[COUNT], beta[COUNT];
+static float x[COUNT], gamma[COUNT], beta[COUNT], dy[COUNT];
 static int set_of[COUNT], parameter_of[COUNT];
 
 static void fill_problem(void)
@@ -18,6 +18,7 @@ static void fill_problem(void)
         x[i] = (float)((i * 7 % 11) - 3) / 4 + (float)i / 8;
         gamma[i] = (float)(i + 2) / 4;
         beta[i] = (float)(3 - i) / 2;
+        dy[i] = (float)((i * 5 % 13) - 6) / 8;
     }
 }
 

@@ -45,14 +45,12 @@ static void moments_of_small_numbers(void)
 /* The whole batch in one call, and one sample for each of two processes. Both are near the exact result. */
 static void shared_batch(int32_t layout)
 {
-    float dy[COUNT], whole[COUNT], shares[COUNT], whole_dgamma[CHANNELS], whole_dbeta[CHANNELS];
+    float whole[COUNT], shares[COUNT], whole_dgamma[CHANNELS], whole_dbeta[CHANNELS];
     double dgamma[CHANNELS], dbeta[CHANNELS];
     normkit_channel_moments all[CHANNELS] = {{0, 0, 0}}, share[CHANNELS];
     normkit_channel_gradient sums[SAMPLES][CHANNELS], total[CHANNELS] = {{0, 0}};
 
     fill_problem();
-    for (int i = 0; i < COUNT; i++)
-        dy[i] = (float)((i * 5 % 13) - 6) / 8;
     for (int process = 0; process < SAMPLES; process++) {
         for (int c = 0; c < CHANNELS; c++)
             share[c] = (normkit_channel_moments){0, 0, 0};

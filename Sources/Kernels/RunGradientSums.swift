@@ -31,8 +31,7 @@ struct GradientLaneSums<A: Arithmetic> {
 }
 
 /// Elements that are summed in the type of computation before the sums are joined in Double.
-@inline(__always)
-private func gradientChunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self ? 1024 : 512 }
+private let chunkLength = 1024
 
 /// Sums over runs that one value of `standard` standardizes.
 struct GradientSummation<E: Element, D: Derivative> {
@@ -64,7 +63,7 @@ struct GradientSummation<E: Element, D: Derivative> {
   mutating func add<W: Weights>(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ weights: W) {
     var i = 0
     while i < count {
-      let end = min(i &+ gradientChunkLength(N.self) &- pending, count)
+      let end = min(i &+ chunkLength &- pending, count)
       pending &+= end &- i
       while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
         addVector(x, dy, i, weights, to: &even)
@@ -85,15 +84,22 @@ struct GradientSummation<E: Element, D: Derivative> {
       }
       // A part of a vector adds to its lanes as a whole one does.
       pending = (pending &+ 15) & ~15
-      if pending >= gradientChunkLength(N.self) { join() }
+      if pending >= chunkLength { join() }
     }
+  }
+
+  /// What is in no chunk that has been joined.
+  @inline(__always)
+  var pendingSums: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) {
+    (even.h + odd.h, even.hz + odd.hz, even.beside + odd.beside)
   }
 
   @inline(__always)
   private mutating func join() {
-    N.add(even.h + odd.h, to: &total.h)
-    N.add(even.hz + odd.hz, to: &total.hz)
-    N.add(even.beside + odd.beside, to: &total.beside)
+    let sums = pendingSums
+    N.add(sums.h, to: &total.h)
+    N.add(sums.hz, to: &total.hz)
+    N.add(sums.beside, to: &total.beside)
     even = GradientLaneSums<N>()
     odd = even
     pending = 0
@@ -101,9 +107,10 @@ struct GradientSummation<E: Element, D: Derivative> {
 
   @inline(__always)
   func finish() -> nk_gradient_sums {
-    nk_gradient_sums(
-      h: nk_sum_f64(total.h + N.widen(even.h + odd.h)), hz: nk_sum_f64(total.hz + N.widen(even.hz + odd.hz)),
-      beside: nk_sum_f64(total.beside + N.widen(even.beside + odd.beside)))
+    let sums = pendingSums
+    return nk_gradient_sums(
+      h: nk_sum_f64(total.h + N.widen(sums.h)), hz: nk_sum_f64(total.hz + N.widen(sums.hz)),
+      beside: nk_sum_f64(total.beside + N.widen(sums.beside)))
   }
 }
 
@@ -181,6 +188,52 @@ extension nk_job {
         }
       }
     }
+    return sums
+  }
+}
+
+extension nk_job {
+  /// Whether sets are rows that one chunk holds, with a gamma for each element.
+  @inline(__always)
+  func areShortGradientRows<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Bool {
+    NK_FOUR_VECTORS != 0 && D.isFrequent && E.Natural.self == Float.self && Int(parameter_form) == NK_ELEMENTS
+      && hasGammasOfRows && Int(run) &+ 16 <= chunkLength
+  }
+
+  /// Sums over four such rows at most, joined side by side.
+  @inline(never)
+  func sumShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
+    for k in 0..<count { sumRow(E.self, scratch, k) }
+    let h = scratch.joined(0, count), hz = scratch.joined(1, count), beside = scratch.joined(2, count)
+    for k in 0..<count { scratch.totals[k] = nk_gradient_sums(h: h[k], hz: hz[k], beside: beside[k]) }
+  }
+
+  /// Sums over row `k` of those at hand, in sixteen lanes, into the scratch memory.
+  @inline(never)
+  private func sumRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) {
+    var summation = GradientSummation<E, AlongValue>(scratch.standards[k], reach: 0)
+    let start = scratch.starts[k]
+    summation.add(start.x, start.dy, Int(run), ElementWeights(gammas: UnsafeRawPointer(gammas)))
+    let sums = summation.pendingSums
+    E.Natural.store(scratch.laneSums(0), k &* 16, sums.h)
+    E.Natural.store(scratch.laneSums(1), k &* 16, sums.hz)
+    E.Natural.store(scratch.laneSums(2), k &* 16, sums.beside)
+  }
+}
+
+extension GradientScratch {
+  /// Lane sums of one quantity: sixteen of each of four rows.
+  @inline(__always)
+  fileprivate func laneSums(_ quantity: Int) -> UnsafeMutableRawPointer { rest + quantity &* 256 }
+
+  /// The sums of one quantity over each of `count` rows.
+  @inline(__always)
+  fileprivate func joined(_ quantity: Int, _ count: Int) -> SIMD4<Double> {
+    let lanes = UnsafeRawPointer(laneSums(quantity)), last = count &- 1
+    var sums = SIMD4<Double>(repeating: 0)
+    nk_sum_four_f32(
+      Float.load(lanes, 0), Float.load(lanes, min(1, last) &* 16), Float.load(lanes, min(2, last) &* 16),
+      Float.load(lanes, last &* 16), &sums)
     return sums
   }
 }

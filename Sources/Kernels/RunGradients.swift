@@ -17,6 +17,7 @@ struct GradientScratch {
   let standards: UnsafeMutablePointer<nk_standard>
   let gradients: UnsafeMutablePointer<nk_gradient>
   let starts: UnsafeMutablePointer<GradientStart>
+  let totals: UnsafeMutablePointer<nk_gradient_sums>
   /// More, aligned to 64.
   let rest: UnsafeMutableRawPointer
 
@@ -26,6 +27,7 @@ struct GradientScratch {
     standards = (base + 1024).assumingMemoryBound(to: nk_standard.self)
     gradients = (base + 1536).assumingMemoryBound(to: nk_gradient.self)
     starts = (base + 2048).assumingMemoryBound(to: GradientStart.self)
+    totals = (base + 3072).assumingMemoryBound(to: nk_gradient_sums.self)
     rest = base + 4096
   }
 }
@@ -89,16 +91,18 @@ extension nk_job {
     let scratch = GradientScratch(memory)
     standardizeSets(E.self, R.self, first, count, memory, scratch.standards)
     for k in 0..<count {
-      let s = first &+ k, start = gradientStart(E.self, s)
-      scratch.starts[k] = start
-      var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-      if needs_gradient_sums != 0 {
-        for piece in 0..<Int(pieces) {
-          total.add(
-            pieceGradientSums(E.self, R.Change.self, s, piece, start.x, start.dy, scratch.standards[k], sums))
-        }
+      scratch.starts[k] = gradientStart(E.self, first &+ k)
+      scratch.totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+    }
+    if needs_gradient_sums != 0 {
+      if areShortGradientRows(E.self, R.Change.self) {
+        sumShortGradientRows(E.self, count, scratch)
+      } else {
+        for k in 0..<count { sumGradients(E.self, R.Change.self, first &+ k, k, scratch, sums) }
       }
-      scratch.gradients[k] = finishGradient(s, total, &scratch.standards[k], sums)
+    }
+    for k in 0..<count {
+      scratch.gradients[k] = finishGradient(first &+ k, scratch.totals[k], &scratch.standards[k], sums)
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
     if NK_FOUR_VECTORS != 0 && count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
@@ -111,6 +115,18 @@ extension nk_job {
         applyGradient(
           E.self, R.Change.self, first &+ k, piece, start, scratch.standards[k], scratch.gradients[k], sums)
       }
+    }
+  }
+
+  /// Sums over all pieces of set `s`, which is the k-th at hand.
+  @inline(__always)
+  private func sumGradients<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ s: Int, _ k: Int, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
+  ) {
+    let start = scratch.starts[k]
+    for piece in 0..<Int(pieces) {
+      scratch.totals[k].add(
+        pieceGradientSums(E.self, D.self, s, piece, start.x, start.dy, scratch.standards[k], sums))
     }
   }
 

@@ -93,11 +93,6 @@ extension nk_job {
   func setSums<E: Element, A: Arithmetic, R: Reduction>(
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, shift: A
   ) -> nk_sums {
-    if NK_FOUR_VECTORS != 0 && A.self == E.Natural.self && pieces == 1 && reduced.extent == 1 {
-      var sums = LaneSums()
-      addRun(E.self, R.self, x, Int(run), shift: shift, to: &sums)
-      return R.collapse(sums)
-    }
     var sums = pieceSums(E.self, R.self, x, 0, shift: shift)
     var piece = 1
     while piece < Int(pieces) {

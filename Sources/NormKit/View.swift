@@ -25,7 +25,7 @@ struct Steps {
 
 /// Shorter runs are taken as columns, if there is a choice. Backward, columns cost more.
 private let shortRun = 64
-private let shortGradientRun = 16
+private let shortGradientRun = 64
 /// Where nothing is summed and the same coefficients serve several rows.
 private let shortGivenRun = 512
 

@@ -229,10 +229,11 @@ def snapshot(arguments):
 @pytest.mark.parametrize(("function", "arguments", "exception", "message"), REFUSED)
 def test_refused(function, arguments, exception, message):
     before = snapshot(arguments)
-    with pytest.raises(exception, match=message) as caught:
-        function(**arguments)
-    assert caught.type is exception
-    assert snapshot(arguments) == before
+    for _ in range(3):  # the third call knows what the first ones were like
+        with pytest.raises(exception, match=message) as caught:
+            function(**arguments)
+        assert caught.type is exception
+        assert snapshot(arguments) == before
 
 
 def test_status_of_the_library():

@@ -59,6 +59,7 @@ x = np.ones((2, 3), np.float32)
 reveal_type(normkit.layer_norm(x, x[0], out=x))
 reveal_type(normkit.rms_norm(x, return_stats=True))
 reveal_type(normkit.layer_norm_backward(x, x, x[0])[0])
+reveal_type(normkit.prepare(normkit.layer_norm, x, out=x))
 reveal_type(normkit.Moments(3).accumulate(x).merge(normkit.Moments(3)).data)
 normkit.batch_norm_synchronized(x, x)
 normkit.layer_norm([1.0])
@@ -66,6 +67,7 @@ normkit.group_norm(x, "2")
 """)
     printed = mypy(source, tmp_path=tmp_path).stdout
     assert re.search(r'type is "numpy.ndarray', printed) and re.search(r'type is "tuple\[numpy.ndarray', printed)
+    assert 'type is "def () -> ' in printed
     assert re.search(r'type is "numpy.ndarray.*\| None"', printed) and re.search(r'float64', printed)
     assert re.search(r'Argument 2 to "batch_norm_synchronized" has incompatible type.*"Moments"', printed)
     assert re.findall(r'error: No overload variant of "(\w+)" matches', printed) == ["layer_norm", "group_norm"]
@@ -126,7 +128,7 @@ def test_module_prints_what_is_in_use():
 
 
 def test_cost_of_a_small_call():
-    """At most 1.5 times PyTorch's, on one row of 64. The two take turns, so that both meet the same machine."""
+    """At most 1.25 times PyTorch's, on one row of 64. The two take turns, so that both meet the same machine."""
     torch = pytest.importorskip("torch")
     x, y = np.ones((2, 1, 64), np.float32)
     w, b = np.ones((2, 64), np.float32)
@@ -137,4 +139,4 @@ def test_cost_of_a_small_call():
     best = [float("inf")] * 2
     for _ in range(500):
         best = [min(best[0], ours.timeit(200)), min(best[1], theirs.timeit(200))]
-    assert best[0] < 1.5 * best[1]
+    assert best[0] < 1.25 * best[1]

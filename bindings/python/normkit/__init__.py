@@ -21,6 +21,8 @@ from ._layer import layer_norm, layer_norm_backward
 from ._library import NormKitError, instruction_set, library_path, version
 from ._moments import Moments
 from ._penalty import weight_penalty
+from ._prepare import prepare
+from ._repeat import repeated
 from ._rms import rms_norm, rms_norm_backward
 from ._synchronized import batch_norm_gradient_sums, batch_norm_synchronized, batch_norm_synchronized_backward
 from ._threads import get_num_threads, set_num_threads, use_available_cores
@@ -49,6 +51,7 @@ __all__ = [
     "moments_backward",
     "normalize",
     "normalize_backward",
+    "prepare",
     "rms_norm",
     "rms_norm_backward",
     "scale_shift",
@@ -61,5 +64,28 @@ __all__ = [
 ]
 
 __version__ = version()
+
+batch_norm = repeated(batch_norm)
+batch_norm_backward = repeated(batch_norm_backward)
+batch_norm_synchronized = repeated(batch_norm_synchronized)
+batch_norm_synchronized_backward = repeated(batch_norm_synchronized_backward)
+fold_batch_norm = repeated(fold_batch_norm)
+group_norm = repeated(group_norm)
+group_norm_backward = repeated(group_norm_backward)
+instance_norm = repeated(instance_norm)
+instance_norm_backward = repeated(instance_norm_backward)
+layer_norm = repeated(layer_norm)
+layer_norm_backward = repeated(layer_norm_backward)
+moments = repeated(moments)
+moments_backward = repeated(moments_backward)
+normalize = repeated(normalize)
+normalize_backward = repeated(normalize_backward)
+rms_norm = repeated(rms_norm)
+rms_norm_backward = repeated(rms_norm_backward)
+scale_shift = repeated(scale_shift)
+scale_shift_backward = repeated(scale_shift_backward)
+weight_norm = repeated(weight_norm)
+weight_norm_backward = repeated(weight_norm_backward)
+weight_penalty = repeated(weight_penalty)
 
 use_available_cores()

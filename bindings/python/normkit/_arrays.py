@@ -30,17 +30,29 @@ STATISTICS_DTYPES = {dtype: DType.F64 if dtype == DType.F64 else DType.F32 for d
 _NAMES = {DType.F32: "float32", DType.F64: "float64", DType.F16: "float16", DType.BF16: "bfloat16"}
 _ACCEPTED = "NormKit takes float32, float64, float16 and bfloat16"
 
-# Address of memory that is contiguous and writable: the cheapest way that ctypes and NumPy know. All other
-# memory, and element types that the buffer protocol lacks, raise one of `NO_BORROW`.
-borrow: Callable[[Any], ctypes.Array[ctypes.c_char]] = (ctypes.c_char * 0).from_buffer
-NO_BORROW = (TypeError, ValueError, BufferError)
+# In CPython a NumPy array is a C structure whose first field, after Python's own, is the address of its data.
+# ``pointer_at(id(array) + HEADER)`` reads it in a tenth of the time that `ndarray.ctypes.data` takes. The field
+# stays where it is: compiled extensions read it there.
+pointer_at = ctypes.c_void_p.from_address
+HEADER = object.__basicsize__
+
+
+def _has_header() -> bool:
+    if sys.implementation.name != "cpython":
+        return False
+    array = np.empty(1)
+    return pointer_at(id(array) + HEADER).value == array.ctypes.data
+
+
+HAS_HEADER = _has_header()
 
 
 class Kind(NamedTuple):
     """Which library an array is of: how its library makes arrays, and how the caller gets them."""
 
-    empty: Callable[[Shape, DType], Any]
-    address: Callable[[Any], int]
+    empty: Callable[..., Any]
+    dtype: Callable[[DType], Any]
+    pointer: Callable[[Any], ctypes.c_void_p]
     transpose: Callable[[Any, Shape], Any]
     finish: Callable[[Any], Any]
 
@@ -157,17 +169,14 @@ def numpy_dtype(dtype: DType) -> np.dtype[Any]:
     return np.dtype(_NAMES[dtype])
 
 
-def _address(array: np.ndarray[Any, Any]) -> int:
-    try:
-        return ctypes.addressof(borrow(array))
-    except NO_BORROW:
-        address: int = array.__array_interface__["data"][0]
-        return address
+def _pointer(array: np.ndarray[Any, Any]) -> ctypes.c_void_p:
+    return pointer_at(id(array) + HEADER) if HAS_HEADER else ctypes.c_void_p(array.ctypes.data)
 
 
 NUMPY = Kind(
-    empty=lambda shape, dtype: np.empty(shape, numpy_dtype(dtype)),
-    address=_address,
+    empty=np.empty,
+    dtype=numpy_dtype,
+    pointer=_pointer,
     transpose=np.transpose,
     finish=lambda array: array,
 )
@@ -181,13 +190,9 @@ def _describe_numpy(array: np.ndarray[Any, Any], name: str) -> Array:
         dtype = DType.BF16
     if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, and NormKit has no masks; pass {name}.filled(...)")
-    try:  # what can be borrowed is contiguous and writable
-        return Array(name, NUMPY, ctypes.addressof(borrow(array)), dtype, array.shape, None, True, array)
-    except NO_BORROW:
-        address = array.__array_interface__["data"][0]
     flags = array.flags
     strides = None if flags.c_contiguous else array.strides
-    return Array(name, NUMPY, address, dtype, array.shape, strides, flags.writeable, array)
+    return Array(name, NUMPY, _pointer(array).value or 0, dtype, array.shape, strides, flags.writeable, array)
 
 
 def _hint(dtype: np.dtype[Any]) -> str:
@@ -226,8 +231,9 @@ def _describe_torch(torch: Any, tensor: Any, name: str) -> Array:
 def _torch_kind(torch: Any) -> tuple[Kind, dict[Any, DType]]:
     dtypes = {dtype: getattr(torch, name) for dtype, name in _NAMES.items()}
     kind = Kind(
-        empty=lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype]),
-        address=torch.Tensor.data_ptr,
+        empty=torch.empty,
+        dtype=dtypes.__getitem__,
+        pointer=lambda tensor: ctypes.c_void_p(tensor.data_ptr()),
         transpose=lambda tensor, axes: tensor.permute(axes),
         finish=lambda tensor: tensor,
     )

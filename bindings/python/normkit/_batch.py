@@ -8,7 +8,7 @@ from ._abi import RunningVariance
 from ._arrays import Array, describe
 from ._channels import by_channel, channel_sizes, place_channels
 from ._gradients import Form, backward, leading, saved_statistics, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import Running, optional, parameters, running_statistics
 from ._placement import Arrangement, returned, statistics
 from ._scalars import integer, real
@@ -112,12 +112,12 @@ def batch_norm(
         constants = _constants(array, running_mean, running_var, sizes[2])
         if return_stats:
             raise ValueError("return_stats needs training: without it the statistics are the caller's own")
-        library.normkit_batch_norm_inference(*before_y, *constants, real(eps, "eps"), at.y, at.y_stride)
+        functions.normkit_batch_norm_inference(*before_y, *constants, real(eps, "eps"), at.y, at.y_stride)
         return returned(at.y)
     running = running_statistics(array, running_mean, running_var, sizes[2], updated=True)
     mean = statistics(array, channels) if return_stats else None
     rstd = statistics(array, channels) if return_stats else None
-    library.normkit_batch_norm_training(
+    functions.normkit_batch_norm_training(
         *before_y,
         real(eps, "eps"),
         *(running or (None, None)),
@@ -189,11 +189,11 @@ def batch_norm_backward(
         channels = (sizes[2],)
         if training:
             saved = saved_statistics(array, stats, channels)
-            return Form(library.normkit_batch_norm_training_backward, sizes, channels, saved)
+            return Form(functions.normkit_batch_norm_training_backward, sizes, channels, saved)
         if stats is not None:
             raise ValueError("stats needs training: without it the statistics are the running ones")
         constants = _constants(array, running_mean, running_var, sizes[2])
-        return Form(library.normkit_batch_norm_inference_backward, sizes, channels, constants)
+        return Form(functions.normkit_batch_norm_inference_backward, sizes, channels, constants)
 
     gamma = optional(weight, "weight")
     return backward(array, dy, gamma, eps, want, by_channel(array, channel_axis), form)

@@ -7,7 +7,7 @@ from typing import Any
 from ._abi import DType
 from ._arrays import Array, describe
 from ._axes import around, axis_of
-from ._library import library
+from ._library import functions
 from ._placement import allocate, contiguous, dense, place, returned
 from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
@@ -60,7 +60,7 @@ def fold_batch_norm(
     channels = array.shape[axis]
     at = place(array, None, dense)
     folded_bias = allocate(array, array.dtype, (channels,))
-    library.normkit_fold_batch_norm(
+    functions.normkit_fold_batch_norm(
         array.dtype, *around(array.shape, at.arrangement.order, axis), at.x,
         None if bias is None else _per_channel(array, bias, "bias", channels),
         None if gamma is None else _per_channel(array, gamma, "gamma", channels),

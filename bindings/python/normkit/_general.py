@@ -9,7 +9,7 @@ from ._abi import EpsilonRule, Norm
 from ._arrays import describe
 from ._axes import axis_list, reduction
 from ._gradients import place_gradient, saved, saved_statistics, wanted
-from ._library import library
+from ._library import functions
 from ._placement import dense, fit, kept_order, kept_statistics, place, returned
 from ._scalars import integer, real
 from ._types import ArrayT, SupportsDLPack
@@ -87,10 +87,10 @@ def normalize(
     kept = [axis for axis in range(len(array.shape)) if axis not in listed]
     first = kept_statistics(array, at.arrangement, kept) if return_stats else None
     if norm is not None:
-        library.normkit_lp_normalize(array.dtype, norm, *over, at.x, _epsilon(eps, norm), at.y, first)
+        functions.normkit_lp_normalize(array.dtype, norm, *over, at.x, _epsilon(eps, norm), at.y, first)
         return returned(at.y, first)
     rstd = kept_statistics(array, at.arrangement, kept) if return_stats else None
-    library.normkit_normalize(
+    functions.normkit_normalize(
         array.dtype, *over, at.x, _epsilon(eps, norm), _epsilon_rule(epsilon_inside), at.y, first, rstd
     )
     return returned(at.y, first, rstd)
@@ -142,12 +142,12 @@ def normalize_backward(
     shape, order = tuple(array.shape[axis] for axis in kept), kept_order(at.arrangement, kept)
     if norm is not None:
         (norms,) = saved_statistics(array, stats, shape, order, ("norm",))
-        library.normkit_lp_normalize_backward(
+        functions.normkit_lp_normalize_backward(
             array.dtype, norm, *over, seen, gradient, norms, _epsilon(eps, norm), at.dx
         )
     else:
         mean, rstd = saved_statistics(array, stats, shape, order)
-        library.normkit_normalize_backward(
+        functions.normkit_normalize_backward(
             array.dtype, *over, seen, gradient, mean, rstd,
             _epsilon(eps, norm), _epsilon_rule(epsilon_inside), at.dx,
         )
@@ -200,7 +200,7 @@ def moments(
     over = reduction(array.shape, arrangement.order, listed)
     mean = kept_statistics(array, arrangement, kept)
     variance = kept_statistics(array, arrangement, kept)
-    library.normkit_moments(array.dtype, *over, stored, integer(correction, "correction"), mean, variance)
+    functions.normkit_moments(array.dtype, *over, stored, integer(correction, "correction"), mean, variance)
     result: tuple[ArrayT, ArrayT] = returned(mean, variance)
     return result
 
@@ -240,7 +240,7 @@ def moments_backward(
     kept = [axis for axis in range(len(array.shape)) if axis not in listed]
     at = place(array, dx, dense, "dx")
     shape, order = tuple(array.shape[axis] for axis in kept), kept_order(at.arrangement, kept)
-    library.normkit_moments_backward(
+    functions.normkit_moments_backward(
         array.dtype,
         *reduction(array.shape, at.arrangement.order, listed),
         at.x,

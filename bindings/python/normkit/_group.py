@@ -7,7 +7,7 @@ from typing import Any, Literal, Sequence, overload
 from ._arrays import describe
 from ._channels import by_channel, channel_sizes, place_channels
 from ._gradients import Form, backward, saved_statistics, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import optional, parameters
 from ._placement import Arrangement, returned, statistics
 from ._scalars import integer, real
@@ -83,7 +83,7 @@ def group_norm(
     p = parameters(array, optional(weight, "weight"), optional(bias, "bias"), (channels,))
     mean = statistics(array, (samples, num_groups)) if return_stats else None
     rstd = statistics(array, (samples, num_groups)) if return_stats else None
-    library.normkit_group_norm(
+    functions.normkit_group_norm(
         array.dtype, p.dtype, *sizes, num_groups, at.x, at.x_stride, p.weight, p.bias, real(eps, "eps"),
         at.y, at.y_stride, mean, rstd,
     )
@@ -136,7 +136,7 @@ def group_norm_backward(
         _, samples, channels, _ = sizes
         groups = _groups(num_groups, channels)
         saved = saved_statistics(array, stats, (samples, groups))
-        return Form(library.normkit_group_norm_backward, (*sizes, groups), (channels,), saved)
+        return Form(functions.normkit_group_norm_backward, (*sizes, groups), (channels,), saved)
 
     gamma = optional(weight, "weight")
     return backward(array, dy, gamma, eps, want, by_channel(array, channel_axis), form)

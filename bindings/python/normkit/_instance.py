@@ -11,9 +11,9 @@ from ._arrays import describe, numpy_dtype
 from ._axes import reduction
 from ._channels import ChannelCall, by_channel, channel_sizes, place_channels
 from ._gradients import Form, backward, saved_statistics, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import Running, optional, parameters, running_statistics
-from ._placement import Arrangement, Given, arranged_copy, returned, statistics
+from ._placement import Arrangement, Given, Result, arranged_copy, returned, statistics
 from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
 
@@ -105,7 +105,7 @@ def instance_norm(
         if return_stats:
             raise ValueError("return_stats needs use_input_stats: without it the statistics are the caller's own")
         at = call.at
-        library.normkit_batch_norm_inference(
+        functions.normkit_batch_norm_inference(
             array.dtype, p.dtype, *call.sizes, at.x, at.x_stride, p.weight, p.bias, *running, real(eps, "eps"),
             at.y, at.y_stride,
         )
@@ -116,7 +116,7 @@ def instance_norm(
     mean = statistics(array, (array.shape[0], channels)) if return_stats else None
     rstd = statistics(array, (array.shape[0], channels)) if return_stats else None
     at = call.at
-    library.normkit_instance_norm(
+    functions.normkit_instance_norm(
         array.dtype, p.dtype, *call.sizes, at.x, at.x_stride, p.weight, p.bias, real(eps, "eps"),
         at.y, at.y_stride, mean, rstd,
     )
@@ -172,7 +172,7 @@ def instance_norm_backward(
         sizes = channel_sizes(array, arrangement)
         _, samples, channels, _ = sizes
         saved = saved_statistics(array, stats, (samples, channels))
-        return Form(library.normkit_instance_norm_backward, sizes, (channels,), saved)
+        return Form(functions.normkit_instance_norm_backward, sizes, (channels,), saved)
 
     gamma = optional(weight, "weight")
     return backward(array, dy, gamma, eps, want, by_channel(array, channel_axis), form)
@@ -199,18 +199,18 @@ def _fold(
     if at.x_stride:
         at = at._replace(x=arranged_copy(at.x, at.arrangement.order), x_stride=0)
     dtype = numpy_dtype(at.x.statistics_dtype)
-    mean, variance = np.empty((2, samples, channels), dtype)
+    mean, variance = (Result.of_numpy(np.empty((samples, channels), dtype)) for _ in running)
     order = (0, 1, 2) if layout is Layout.CHANNELS_FIRST else (0, 2, 1)
-    library.normkit_moments(
+    functions.normkit_moments(
         at.x.dtype,
         *reduction((samples, channels, positions), order, [2]),
         at.x,
         1,
-        describe(mean, "mean"),
-        describe(variance, "variance"),
+        mean,
+        variance,
     )
     folded = [
-        ((1 - momentum) * memory.bits().view(dtype) + momentum * batch.mean(0, np.float64)).astype(dtype)
+        ((1 - momentum) * memory.bits().view(dtype) + momentum * batch.value.mean(0, np.float64)).astype(dtype)
         for memory, batch in zip(running, (mean, variance))
     ]
     return call._replace(at=at), folded

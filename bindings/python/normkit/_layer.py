@@ -10,18 +10,20 @@ from ._abi import Layout
 from ._arrays import Array, describe
 from ._channels import channel_axis_of
 from ._gradients import Form, backward, saved_statistics, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import optional, parameters
 from ._placement import Arrange, Arrangement, by_stride, kept_order, kept_statistics, place, returned
-from ._rows import NO_STRIDE, Rows, plain_rows, trailing_rows
+from ._rows import Rows, trailing_rows
 from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
 
-_layer_norm = library.normkit_layer_norm
-_FORWARD = {Layout.CHANNELS_LAST: _layer_norm, Layout.CHANNELS_FIRST: library.normkit_layer_norm_channels}
+_FORWARD = {
+    Layout.CHANNELS_LAST: functions.normkit_layer_norm,
+    Layout.CHANNELS_FIRST: functions.normkit_layer_norm_channels,
+}
 _BACKWARD = {
-    Layout.CHANNELS_LAST: library.normkit_layer_norm_backward,
-    Layout.CHANNELS_FIRST: library.normkit_layer_norm_channels_backward,
+    Layout.CHANNELS_LAST: functions.normkit_layer_norm_backward,
+    Layout.CHANNELS_FIRST: functions.normkit_layer_norm_channels_backward,
 }
 
 
@@ -95,13 +97,6 @@ def layer_norm(
     >>> mean
     array(4., dtype=float32)
     """
-    if normalized_shape is None and channel_axis is None and not return_stats and type(eps) is float:
-        plain = plain_rows(x, weight, bias, out)
-        if plain is not None:
-            dtype, rows, size, px, gamma, beta, py, y = plain
-            _layer_norm(dtype, dtype, rows, size, px, NO_STRIDE, gamma, beta, eps, py, NO_STRIDE, None, None)
-            return y
-
     array = describe(x, "x")
     gamma, beta = optional(weight, "weight"), optional(bias, "bias")
     rows = _rows(array, gamma, beta, normalized_shape, channel_axis)

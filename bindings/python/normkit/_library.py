@@ -5,8 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Callable, Iterator
 
 from . import _abi
 
@@ -81,17 +85,68 @@ def _set_prototypes(library: ctypes.CDLL, path: Path) -> None:
         function = getattr(library, name)
         function.argtypes = prototype.types
         function.restype = prototype.result
-        if prototype.returns_status:
-            function.errcheck = _raise_status
-
-
-def _raise_status(status: int, function: Any, _arguments: Any) -> None:
-    if status:
-        sentence = library.normkit_status_string(status).decode()
-        raise NormKitError(status, function.__name__, sentence)
 
 
 library = load(candidates())
+_keeping_the_lock = ctypes.PyDLL(library._name, handle=library._handle)
+
+# Takes the name of a function and its arguments.
+Inspect = Callable[[str, "tuple[Any, ...]"], None]
+
+
+class _Thread(threading.local):
+    inspect: Inspect | None = None
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def inspected(inspect: Inspect) -> Iterator[None]:
+    """In this thread, calls by `functions` are not made, but handed to `inspect`."""
+    _thread.inspect = inspect
+    try:
+        yield
+    finally:
+        _thread.inspect = None
+
+
+def _call(function: Any, *arguments: Any) -> None:
+    inspect = _thread.inspect
+    if inspect is not None:
+        inspect(function.__name__, arguments)
+        return
+    status = function(*arguments)
+    if status:
+        raise refusal(status, function.__name__)
+
+
+def refusal(status: int, function: str) -> NormKitError:
+    """The exception for what the function of this name returned."""
+    return NormKitError(status, function, library.normkit_status_string(status).decode())
+
+
+# Those of the library, by the same names. Where they return a status, these raise an exception instead.
+functions = SimpleNamespace(
+    **{
+        name: partial(_call, getattr(library, name)) if prototype.returns_status else getattr(library, name)
+        for name, prototype in _abi.PROTOTYPES.items()
+    }
+)
+
+
+# So many elements, of all arrays together, take some microseconds.
+_FEW = 4096
+
+
+def native(function: str, elements: int) -> Any:
+    """The function of this name, which returns the status, for arguments that are objects of ctypes (None for
+    NULL, Python's integers for int32_t). ctypes takes them in half the time of others.
+
+    For few `elements` it keeps Python's lock. Other threads then wait for microseconds, where Python lets them
+    wait for 5 ms in any case. To let go of the lock would take a twentieth of a small call.
+    """
+    return (_keeping_the_lock if elements <= _FEW else library)[function]
 
 
 def version() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from ._abi import CHANNEL_MOMENTS, DType
 from ._arrays import NUMPY_DTYPES, Array, describe
 from ._channels import by_channel, channel_sizes
-from ._library import library
+from ._library import functions
 from ._placement import fit, is_contiguous
 from ._scalars import integer, real
 from ._types import SupportsDLPack
@@ -97,7 +97,7 @@ class Moments:
         array = describe(x, "x")
         arrangement, seen, stride = fit(array, by_channel(array, channel_axis)(array))
         sizes = channel_sizes(array, arrangement)
-        library.normkit_moments_accumulate(
+        functions.normkit_moments_accumulate(
             array.dtype, *sizes, seen, stride, moments_memory(self, "moments", sizes[2])
         )
         return self
@@ -109,7 +109,7 @@ class Moments:
         argument; nothing has been added.
         """
         theirs = moments_memory(other, "other", self.channels)
-        library.normkit_moments_merge(self.channels, moments_memory(self, "moments", self.channels), theirs)
+        functions.normkit_moments_merge(self.channels, moments_memory(self, "moments", self.channels), theirs)
         return self
 
     def finish(
@@ -134,7 +134,7 @@ class Moments:
         if code not in (DType.F32, DType.F64):
             raise TypeError(f"dtype is {numpy_dtype}; it must be float32 or float64")
         mean, variance, rstd = results = tuple(np.empty(self.channels, numpy_dtype) for _ in range(3))
-        library.normkit_moments_finish(
+        functions.normkit_moments_finish(
             code,
             self.channels,
             moments_memory(self, "moments", self.channels),

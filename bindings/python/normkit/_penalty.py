@@ -9,7 +9,7 @@ from typing import Literal, Sequence
 from ._abi import Norm
 from ._arrays import describe
 from ._gradients import finished, wanted
-from ._library import library
+from ._library import functions
 from ._placement import dense, fit, place
 from ._scalars import real
 from ._types import ArrayT
@@ -60,7 +60,7 @@ def weight_penalty(
         raise ValueError("dw is missing; accumulate adds to what it holds")
     else:
         _, seen, _, result, _ = place(array, dw, dense, "dw")
-    library.normkit_weight_penalty(
+    functions.normkit_weight_penalty(
         array.dtype, _NORMS[norm], math.prod(array.shape), seen, real(strength, "strength"),
         total, result, bool(accumulate),
     )

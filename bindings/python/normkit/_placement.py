@@ -14,7 +14,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 
 from ._abi import DType, Layout
-from ._arrays import ITEM_SIZES, Array, Shape, describe
+from ._arrays import ITEM_SIZES, NUMPY, Array, Kind, Shape, describe
 
 
 class Arrangement(NamedTuple):
@@ -88,12 +88,18 @@ def is_contiguous(array: Array, order: Shape | None = None) -> bool:
     return run_stride(array, Arrangement(as_they_are if order is None else order, 0)) is not None
 
 
-def arranged_copy(array: Array, order: Shape) -> Array:
+class Copy(Array):
+    """A copy of the caller's array."""
+
+    __slots__ = ()
+
+
+def arranged_copy(array: Array, order: Shape) -> Copy:
     """A copy of `array` whose axes lie in memory in `order`, without a gap."""
     copy = np.ascontiguousarray(array.bits().transpose(order))
     address = copy.__array_interface__["data"][0]
     strides = tuple(copy.strides[axis] for axis in np.argsort(order))
-    return Array(array.name, array.kind, address, array.dtype, array.shape, strides, True, copy)
+    return Copy(array.name, array.kind, address, array.dtype, array.shape, strides, True, copy)
 
 
 def contiguous(array: Array, order: Shape | None = None) -> Array:
@@ -113,6 +119,10 @@ class Result:
         self.value = value
         self.finish = finish
 
+    @classmethod
+    def of_numpy(cls, array: np.ndarray[Any, Any]) -> Result:
+        return cls(NUMPY.pointer(array).value or 0, array, NUMPY.finish)
+
 
 class Given(Result):
     """An output that is the caller's own. `memory` says where it is and what is in it."""
@@ -124,15 +134,29 @@ class Given(Result):
         self.memory = memory
 
 
-def allocate(like: Array, dtype: DType, shape: Shape, order: Shape | None = None) -> Result:
+class New(Result):
+    """An output that is made for the call: by `make`, which makes another array each time."""
+
+    __slots__ = ("make", "pointer")
+
+    def __init__(self, kind: Kind, dtype: DType, shape: Shape, order: Shape | None = None) -> None:
+        if order is None or order == in_order(len(order)):
+            self.make = functools.partial(kind.empty, shape, dtype=kind.dtype(dtype))
+        else:
+            self.make = functools.partial(_transposed, kind, dtype, shape, order)
+        self.pointer = kind.pointer
+        value = self.make()
+        super().__init__(self.pointer(value).value or 0, value, kind.finish)
+
+
+def _transposed(kind: Kind, dtype: DType, shape: Shape, order: Shape) -> Any:
+    stored = kind.empty(tuple(shape[axis] for axis in order), dtype=kind.dtype(dtype))
+    return kind.transpose(stored, tuple(int(axis) for axis in np.argsort(order)))
+
+
+def allocate(like: Array, dtype: DType, shape: Shape, order: Shape | None = None) -> New:
     """A new array of the kind of `like`, its axes lying in memory in `order` (None: as they are)."""
-    kind = like.kind
-    if order is None or order == in_order(len(order)):
-        stored = value = kind.empty(shape, dtype)
-    else:
-        stored = kind.empty(tuple(shape[axis] for axis in order), dtype)
-        value = kind.transpose(stored, tuple(int(axis) for axis in np.argsort(order)))
-    return Result(kind.address(stored), value, kind.finish)
+    return New(like.kind, dtype, shape, order)
 
 
 def statistics(like: Array, shape: Shape, order: Shape | None = None) -> Result:

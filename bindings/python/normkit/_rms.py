@@ -10,14 +10,12 @@ import numpy as np
 from ._abi import DType
 from ._arrays import Array, describe
 from ._gradients import Form, backward, saved, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import optional, parameters
 from ._placement import Arrangement, kept_order, kept_statistics, place, returned
-from ._rows import NO_STRIDE, Rows, plain_rows, trailing_rows
+from ._rows import Rows, trailing_rows
 from ._scalars import real
 from ._types import ArrayT, SupportsDLPack
-
-_rms_norm = library.normkit_rms_norm
 
 # What eps=None means.
 _MACHINE_EPSILON = {
@@ -83,24 +81,13 @@ def rms_norm(
     >>> rms_norm(np.array([[3, -3, 3, 3]], np.float32), eps=0)
     array([[ 1., -1.,  1.,  1.]], dtype=float32)
     """
-    if normalized_shape is None and not return_stats and (eps is None or type(eps) is float):
-        plain = plain_rows(x, weight, bias, out)
-        if plain is not None:
-            dtype, rows, size, px, gamma, beta, py, y = plain
-            if eps is None:
-                eps = _MACHINE_EPSILON[dtype.value]
-            _rms_norm(
-                dtype, dtype, rows, size, px, NO_STRIDE, gamma, beta, bool(one_plus_weight), eps, py, NO_STRIDE, None
-            )
-            return y
-
     array = describe(x, "x")
     gamma, beta = optional(weight, "weight"), optional(bias, "bias")
     over = trailing_rows(array, gamma, beta, normalized_shape)
     p = parameters(array, gamma, beta, over.shape)
     at = place(array, out, over.arrange)
     rstd = kept_statistics(array, at.arrangement, over.kept) if return_stats else None
-    _rms_norm(
+    functions.normkit_rms_norm(
         array.dtype, p.dtype, *_sizes(array, over), at.x, at.x_stride, p.weight, p.bias,
         bool(one_plus_weight), _epsilon(array, eps), at.y, at.y_stride, rstd,
     )
@@ -153,7 +140,7 @@ def rms_norm_backward(
     def form(arrangement: Arrangement) -> Form:
         inverse = saved(array, rstd, "rstd", kept, kept_order(arrangement, over.kept))
         sizes = _sizes(array, over)
-        return Form(library.normkit_rms_norm_backward, sizes, over.shape, (bool(one_plus_weight), inverse))
+        return Form(functions.normkit_rms_norm_backward, sizes, over.shape, (bool(one_plus_weight), inverse))
 
     return backward(array, dy, gamma, _epsilon(array, eps), want, over.arrange, form)
 

@@ -10,7 +10,7 @@ from ._abi import CHANNEL_GRADIENT, DType
 from ._arrays import describe
 from ._channels import by_channel, channel_sizes, place_channels
 from ._gradients import Wanted, place_gradient
-from ._library import library
+from ._library import functions
 from ._moments import Doubles, Moments, moments_memory
 from ._parameters import optional, parameters
 from ._placement import contiguous, returned
@@ -61,7 +61,7 @@ def batch_norm_synchronized(
     array = describe(x, "x")
     at, sizes = place_channels(array, out, channel_axis)
     p = parameters(array, optional(weight, "weight"), optional(bias, "bias"), (sizes[2],))
-    library.normkit_batch_norm_synchronized(
+    functions.normkit_batch_norm_synchronized(
         array.dtype, p.dtype, *sizes, at.x, at.x_stride, p.weight, p.bias,
         moments_memory(moments, "moments", sizes[2]), real(eps, "eps"), at.y, at.y_stride,
     )
@@ -97,7 +97,7 @@ def batch_norm_gradient_sums(
     at = place_gradient(array, dy, Wanted(None, (), False), by_channel(array, channel_axis))
     sizes = channel_sizes(array, at.arrangement)
     sums = np.empty((sizes[2], len(CHANNEL_GRADIENT)))
-    library.normkit_batch_norm_gradient_sums(
+    functions.normkit_batch_norm_gradient_sums(
         array.dtype, *sizes, *at.inputs, moments_memory(moments, "moments", sizes[2]), real(eps, "eps"),
         describe(sums, "the result"),
     )
@@ -143,7 +143,7 @@ def batch_norm_synchronized_backward(
     totals = describe(sums, "sums")
     totals.require_dtype(DType.F64)
     totals.require_shape((sizes[2], len(CHANNEL_GRADIENT)))
-    library.normkit_batch_norm_synchronized_backward(
+    functions.normkit_batch_norm_synchronized_backward(
         array.dtype, p.dtype, *sizes, *at.inputs, p.weight, moments_memory(moments, "moments", sizes[2]),
         contiguous(totals), real(eps, "eps"), at.dx, at.dx_stride,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ._abi import MAX_THREADS
-from ._library import library
+from ._library import functions
 from ._scalars import integer
 
 
@@ -16,12 +16,12 @@ def set_num_threads(count: int) -> None:
     Raises NormKitError if `count` is out of range.
     """
     # Kept in the range of a C int, so that no count wraps around to one that is in range.
-    library.normkit_set_thread_count(max(0, min(integer(count, "count"), MAX_THREADS + 1)))
+    functions.normkit_set_thread_count(max(0, min(integer(count, "count"), MAX_THREADS + 1)))
 
 
 def get_num_threads() -> int:
     """How many threads one call may use."""
-    return int(library.normkit_thread_count())
+    return int(functions.normkit_thread_count())
 
 
 def use_available_cores() -> None:

@@ -8,7 +8,7 @@ from ._abi import Norm
 from ._arrays import Array, Shape, describe
 from ._axes import around, axis_of
 from ._gradients import finished, leading, parameter_gradients, place_gradient, saved, wanted
-from ._library import library
+from ._library import functions
 from ._parameters import optional, parameters
 from ._placement import dense, place, returned, statistics
 from ._scalars import real
@@ -85,7 +85,7 @@ def weight_norm(
     p = parameters(array, optional(g, "g"), None, slices, *others)
     at = place(array, out, dense)
     norms = statistics(array, slices) if return_norms else None
-    library.normkit_weight_norm(
+    functions.normkit_weight_norm(
         array.dtype, p.dtype, kind, *around(array.shape, at.arrangement.order, axis),
         at.x, p.weight, real(eps, "eps"), at.y, norms,
     )
@@ -150,7 +150,7 @@ def weight_norm_backward(
     seen, _, gradient, _ = at.inputs
     lengths = saved(array, norms, "norms", shapes[0])
     (dscale,) = parameter_gradients(array, want, *([] if scale is None else [scale.shape]), *shapes)
-    library.normkit_weight_norm_backward(
+    functions.normkit_weight_norm_backward(
         array.dtype, p.dtype, kind, *around(array.shape, at.arrangement.order, axis),
         seen, gradient, p.weight, lengths, real(eps, "eps"), at.dx, dscale, want.accumulate,
     )
@@ -190,7 +190,7 @@ def scale_shift(
     p = parameters(array, optional(weight, "weight"), optional(bias, "bias"), (array.shape[axis],))
     at = place(array, out, dense)
     sizes = around(array.shape, at.arrangement.order, axis)
-    library.normkit_scale_shift(array.dtype, p.dtype, *sizes, at.x, p.weight, p.bias, at.y)
+    functions.normkit_scale_shift(array.dtype, p.dtype, *sizes, at.x, p.weight, p.bias, at.y)
     result: ArrayT = returned(at.y)
     return result
 
@@ -240,7 +240,7 @@ def scale_shift_backward(
     at = place_gradient(array, dy, want, dense)
     seen, _, gradient, _ = at.inputs
     dscale, dshift = parameter_gradients(array, want, channels)
-    library.normkit_scale_shift_backward(
+    functions.normkit_scale_shift_backward(
         array.dtype, p.dtype, *around(array.shape, at.arrangement.order, axis),
         seen, gradient, p.weight, at.dx, dscale, dshift, want.accumulate,
     )

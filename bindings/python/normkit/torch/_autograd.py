@@ -31,8 +31,10 @@ def differentiable(
     """
     if torch.compiler.is_dynamo_compiling():
         return _uncompiled()(x, weight, bias, forward, backward, **choices)
-    recorded = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (x, weight, bias)
+    recorded = torch.is_grad_enabled() and (
+        x.requires_grad
+        or (weight is not None and weight.requires_grad)
+        or (bias is not None and bias.requires_grad)
     )
     apply: Callable[..., Tensor] = _Normalization.apply
     return_stats = recorded and x.numel() > 0

@@ -1,6 +1,6 @@
-/* Counts the bytes that a process has allocated, for backward.py, which preloads it.
+/* Counts the bytes that a process has allocated, for memory.py, which preloads it.
  *
- * cc -std=c99 -D_GNU_SOURCE -O2 -shared -fPIC Tests/measure/allocations.c -o allocations.so */
+ * cc -std=c99 -D_GNU_SOURCE -O2 -shared -fPIC Tests/benchmark/allocations.c -o allocations.so */
 #include <errno.h>
 #include <malloc.h>
 #include <stdint.h>

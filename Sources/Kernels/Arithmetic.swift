@@ -92,7 +92,9 @@ extension Float: Arithmetic {
 
 extension Double: Arithmetic {
   @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { SIMD16(repeating: value) }
-  @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> { changed(a) { $0 += b } }
+  @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
+    changed(a) { $0 += b }
+  }
   @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
     changed(a) { $0 -= b }
   }

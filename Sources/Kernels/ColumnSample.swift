@@ -4,7 +4,8 @@ import NormKitFloor
 
 extension nk_job {
   /// Shifts for each lane of the block, the same for all lanes of a set: the mean of sixteen elements spread over the
-  /// set, or of four if it has fewer than eight. They are added in pairs, so that a constant set gives its constant exactly.
+  /// set, or of four if it has fewer than eight. They are added in pairs, so that a constant set gives its constant
+  /// exactly.
   @inline(never)
   func sampleColumns<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch) {
     typealias N = E.Natural

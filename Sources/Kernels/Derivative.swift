@@ -23,8 +23,8 @@ enum AlongValue: Derivative {
   static func beside<A: Arithmetic>(_ z: SIMD16<A>, _ value: SIMD16<A>, _ quantity: SIMD16<A>) -> SIMD16<A> { z }
 }
 
-/// The norm L1 changes with the sign, of all elements. So does the norm MAX with its largest elements, which are counted
-/// and share the change; no other element reaches the quantity.
+/// The norm L1 changes with the sign, of all elements. So does the norm MAX with its largest elements, which are
+/// counted and share the change; no other element reaches the quantity.
 enum AlongSign: Derivative {
   @inline(__always) static var isFrequent: Bool { false }
   @inline(__always)

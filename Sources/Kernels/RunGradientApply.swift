@@ -2,8 +2,8 @@
 
 import NormKitFloor
 
-/// Rows, or spans of a set that go over the same parameters, whose contributions to the gradients of parameters are added in the type of computation before they are joined
-/// in Double.
+/// Rows, or spans of a set that go over the same parameters, whose contributions to the gradients of parameters are
+/// added in the type of computation before they are joined in Double.
 let recentRows = 32
 
 /// dx = (dy * gamma - mean - slope * direction) * factor, of one set, in every lane.
@@ -149,65 +149,72 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows: they share gamma, and what is added to the sums. Two rows at a time, because registers
-  /// do not hold more, and stores past the caches suffer from many rows at once.
+  /// The gradients of four rows: two at a time share gamma, and what is added to the sums. Rows that start at the same
+  /// place in a page would push each other out of the first-level cache, and stores past the caches suffer from several
+  /// rows at once: those pass one by one, and add the same.
   @inline(never)
   func applyFourGradients<E: Element>(
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    let rows = TwoRows<E>(self, scratch, 0), others = TwoRows<E>(self, scratch, 2)
-    let pairs = PairSums<N>(scratch.rest)
-    let count = Int(run), whole = count & ~15
+    let whole = Int(run) & ~15
+    if streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 {
+      applyOneByOne(E.self, whole, scratch, sums)
+    } else {
+      for k in stride(from: 0, to: 4, by: 2) {
+        let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
+        let gammas = UnsafeRawPointer(self.gammas!)
+        var i = 0
+        while i < whole {
+          let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
+          sums?.add(i, dgamma: N.fma(dy1, z1, dy0 * z0), dbeta: dy0 + dy1)
+          i &+= 16
+        }
+      }
+    }
+    guard whole < Int(run) else { return }
+    for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), from: whole, Int(run), 0, sums) }
+  }
+
+  @inline(__always)
+  private func gradientRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) -> GradientRow<E> {
+    GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: streams)
+  }
+
+  /// The first `count` elements of each of four rows, in stretches that all rows pass.
+  @inline(never)
+  private func applyOneByOne<E: Element>(
+    _: E.Type, _ count: Int, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
+  ) {
+    let pairs = PairSums<E.Natural>(scratch.rest)
     var i = 0
-    while i < whole {
-      let end = min(i &+ PairSums<N>.most, whole)
-      var j = i
-      while j < end {
-        let (dgamma, dbeta) = rows.apply(j)
-        pairs.set(j &- i, dgamma, dbeta)
-        j &+= 16
-      }
-      j = i
-      while j < end {
-        let (dgamma, dbeta) = others.apply(j)
-        let pair = pairs.get(j &- i)
-        sums?.add(j, dgamma: pair.dgamma + dgamma, dbeta: pair.dbeta + dbeta)
-        j &+= 16
-      }
+    while i < count {
+      let end = min(i &+ PairSums<E.Natural>.most, count)
+      for k in 0..<4 { applyStretch(gradientRow(E.self, scratch, k), i, end, k, pairs, sums) }
       i = end
     }
-    guard i < count else { return }
-    for k in 0..<4 {
-      let row = GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: streams)
-      applyElements(row, from: i, count, 0, sums)
+  }
+
+  /// Elements `begin ..< end` of row `k` of four, the first or the second of a pair.
+  @inline(__always)
+  private func applyStretch<E: Element>(
+    _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ k: Int, _ pairs: PairSums<E.Natural>,
+    _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    let gammas = UnsafeRawPointer(self.gammas!), isSecond = k % 2 == 1, zero = N.splat(0)
+    var i = begin
+    while i < end {
+      let (dy, z) = row.apply(i, gammas)
+      let pair = isSecond ? pairs.get(i &- begin) : (zero, zero)
+      let dgamma = isSecond ? N.fma(dy, z, pair.0) : dy * z, dbeta = isSecond ? pair.1 + dy : dy
+      if isSecond { sums?.add(i, dgamma: dgamma, dbeta: dbeta) } else { pairs.set(i &- begin, dgamma, dbeta) }
+      i &+= 16
     }
   }
 }
 
-/// Two of four rows.
-private struct TwoRows<E: Element> {
-  typealias N = E.Natural
-  let row0, row1: GradientRow<E>
-  let gammas: UnsafeRawPointer
-
-  @inline(__always)
-  init(_ job: nk_job, _ scratch: GradientScratch, _ k: Int) {
-    row0 = GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: job.streams)
-    row1 = GradientRow<E>(
-      scratch.starts[k &+ 1], scratch.standards[k &+ 1], scratch.gradients[k &+ 1], streams: job.streams)
-    gammas = UnsafeRawPointer(job.gammas!)
-  }
-
-  /// Writes dx of elements i to i + 15, and gives what they contribute to the sums.
-  @inline(__always)
-  func apply(_ i: Int) -> (dgamma: SIMD16<N>, dbeta: SIMD16<N>) {
-    let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
-    return (N.fma(dy1, z1, dy0 * z0), dy0 + dy1)
-  }
-}
-
-/// Contributions of two rows to the sums of a stretch of parameters.
+/// Contributions of a row to the sums of a stretch of parameters.
 private struct PairSums<A: Arithmetic> {
   let dgamma, dbeta: UnsafeMutableRawPointer
 

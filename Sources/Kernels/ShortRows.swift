@@ -1,5 +1,5 @@
-// Rows that are short enough for one chunk of sums: four at a time, whose sums are joined and finished side by side. What
-// is done once per row would otherwise take longer than the row.
+// Rows that are short enough for one chunk of sums: four at a time, whose sums are joined and finished side by side.
+// What is done once per row would otherwise take longer than the row.
 
 import NormKitFloor
 

@@ -3,8 +3,8 @@
 import NormKitFloor
 
 extension nk_job {
-  /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is overwritten;
-  /// they pay where the tensors are so large that the next reader would hardly find them in cache.
+  /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
+  /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache.
   mutating func chooseStreams(bytes: Int, elementSize: Int) {
     let isBackward = gradient != Int32(NK_FORWARD)
     let tensors = isBackward ? 3 : 2

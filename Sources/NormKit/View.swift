@@ -23,9 +23,8 @@ struct Steps {
   static func == (a: Steps, b: Steps) -> Bool { a.x == b.x && a.y == b.y && a.dx == b.dx }
 }
 
-/// Shorter runs are taken as columns, if there is a choice. Backward, columns cost more.
+/// Shorter runs are taken as columns, if there is a choice.
 private let shortRun = 64
-private let shortGradientRun = 64
 /// Where nothing is summed and the same coefficients serve several rows.
 private let shortGivenRun = 512
 
@@ -87,8 +86,8 @@ struct View: ~Copyable {
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isForward = job.gradient == Int32(NK_FORWARD)
-    let isShort = run < (!isForward ? shortGradientRun : isGiven && reduced.extent >= 4 ? shortGivenRun : shortRun)
+    let isForwardOfGiven = isGiven && job.gradient == Int32(NK_FORWARD)
+    let isShort = run < (isForwardOfGiven && reduced.extent >= 4 ? shortGivenRun : shortRun)
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))

@@ -35,8 +35,8 @@ typedef nk_f32x16 nk_f32x16_there __attribute__((aligned(8), may_alias));
 typedef nk_f64x16 nk_f64x16_there __attribute__((aligned(8), may_alias));
 typedef nk_f64x4 nk_f64x4_there __attribute__((aligned(8), may_alias));
 
-/* Whether there are registers for the sums of four vectors at once. Where there are not, one vector of sixteen lanes
- * is four registers, and hides the latency of additions by itself. */
+/* Whether there are registers for several vectors at once. Where there are not, one vector of sixteen lanes is four
+ * registers, and hides the latency of additions by itself. */
 #if defined(__AVX2__) || defined(__aarch64__)
 enum { NK_FOUR_VECTORS = 1 };
 #else
@@ -60,8 +60,12 @@ enum { NK_HAS_FMA = 0 };
 
 /* ---- Between f32 and f64 ------------------------------------------------------------------------------ */
 
-NK_INLINE void nk_widen(nk_f32x16 v, void *wide) { *(nk_f64x16_there *)wide = __builtin_convertvector(v, nk_f64x16); }
-NK_INLINE void nk_narrow(nk_f64x16 v, void *narrow) { *(nk_f32x16_there *)narrow = __builtin_convertvector(v, nk_f32x16); }
+NK_INLINE void nk_widen(nk_f32x16 v, void *wide) {
+    *(nk_f64x16_there *)wide = __builtin_convertvector(v, nk_f64x16);
+}
+NK_INLINE void nk_narrow(nk_f64x16 v, void *narrow) {
+    *(nk_f32x16_there *)narrow = __builtin_convertvector(v, nk_f32x16);
+}
 
 /* ---- Magnitudes --------------------------------------------------------------------------------------- */
 
@@ -266,7 +270,8 @@ NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) {
                           (__m512d)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 #else
-/* Sixteen, eight, four, two, one elements. Called: inlined everywhere, this would be larger than the kernels around it. */
+/* Sixteen, eight, four, two, one elements. Called: inlined everywhere, this would be larger than the kernels around
+ * it. */
 #define NK_COPY_PART(name, element)                                                                           \
     static __attribute__((noinline, unused)) void name(char *to, const char *from, int64_t count) {           \
         for (int step = 16; step > 0; step /= 2)                                                              \

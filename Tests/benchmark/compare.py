@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
+from .comparison import Measured
 from .problem import Problem
 from .systems import Prepared
 from .timing import SETTLE_SECONDS, Effort, Times, measure, promising
@@ -12,15 +13,9 @@ LARGEST_CHECKED = 1 << 27  # bytes: larger tensors are only in the sweep, whose 
 
 
 @dataclass
-class Result:
-    """A system's, for a row, on so many threads. `failure` says why there are no times."""
+class Result(Measured):
+    """A system's. `failure` says why there are no times."""
 
-    direction: str
-    family: str
-    problem: str
-    dtype: str
-    bytes: int
-    threads: int
     system: str
     way: str = ""
     errors: dict[str, float] = field(default_factory=dict)  # in units

@@ -3,12 +3,12 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass
-class Comparison:
-    """Seconds are medians. Peers whose results are wrong have times, and are never the best one."""
+class Measured:
+    """A row, on so many threads."""
 
     direction: str
     family: str
@@ -16,12 +16,18 @@ class Comparison:
     dtype: str
     bytes: int
     threads: int
-    seconds: dict[str, float]
-    wrong: set[str]
 
     @property
     def title(self) -> str:
         return f"{self.problem} {self.dtype}"
+
+
+@dataclass
+class Comparison(Measured):
+    """Seconds are medians. Peers whose results are wrong have times, and are never the best one."""
+
+    seconds: dict[str, float]
+    wrong: set[str]
 
     @property
     def own(self) -> float:
@@ -48,7 +54,7 @@ def comparisons(results: list[dict]) -> list[Comparison]:
     """In the order of the results; without rows that NormKit has no time for."""
     found: dict[tuple, Comparison] = {}
     for r in results:
-        choice = r["direction"], r["family"], r["problem"], r["dtype"], r["bytes"], r["threads"]
+        choice = tuple(r[field.name] for field in fields(Measured))
         row = found.setdefault(choice, Comparison(*choice, {}, set()))
         if r["times"]:
             row.seconds[r["system"]] = r["times"]["median"]

@@ -200,7 +200,7 @@ private struct Row<E: Element> {
 
   @inline(__always)
   func load(_ j: Int, _ count: Int) -> SIMD16<N> {
-    count == 16 ? E.load(x, j, as: N.self) : E.load(x, j, count: count, as: N.self)
+    E.load(x, j, upTo: count, as: N.self)
   }
 
   @inline(__always)
@@ -210,7 +210,7 @@ private struct Row<E: Element> {
 
   @inline(__always)
   func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
-    if count == 16 { E.store(y, j, result, streams: streams) } else { E.store(y, j, count: count, result) }
+    E.store(y, j, upTo: count, result, streams: streams)
   }
 }
 

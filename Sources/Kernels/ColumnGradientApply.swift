@@ -59,9 +59,7 @@ extension GradientStart {
   fileprivate func load<E: Element>(
     _: E.Type, _ j: Int, _ count: Int
   ) -> (x: SIMD16<E.Natural>, dy: SIMD16<E.Natural>) {
-    count == 16
-      ? (E.load(x, j, as: E.Natural.self), E.load(dy, j, as: E.Natural.self))
-      : (E.load(x, j, count: count, as: E.Natural.self), E.load(dy, j, count: count, as: E.Natural.self))
+    (E.load(x, j, upTo: count, as: E.Natural.self), E.load(dy, j, upTo: count, as: E.Natural.self))
   }
 
   @inline(__always)
@@ -69,7 +67,7 @@ extension GradientStart {
     _: E.Type, _ j: Int, _ count: Int, _ result: SIMD16<E.Natural>, streams: Bool
   ) {
     guard let dx else { return }
-    if count == 16 { E.store(dx, j, result, streams: streams) } else { E.store(dx, j, count: count, result) }
+    E.store(dx, j, upTo: count, result, streams: streams)
   }
 }
 

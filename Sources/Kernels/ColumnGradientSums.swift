@@ -38,8 +38,8 @@ private struct ColumnLanes<E: Element, D: Derivative> {
 
   @inline(__always)
   mutating func add(_ row: Row<E>, weighs: Bool) {
-    let value = count == 16 ? E.load(row.x, j, as: N.self) : E.load(row.x, j, count: count, as: N.self)
-    let dy = count == 16 ? E.load(row.dy, j, as: N.self) : E.load(row.dy, j, count: count, as: N.self)
+    let value = E.load(row.x, j, upTo: count, as: N.self)
+    let dy = E.load(row.dy, j, upTo: count, as: N.self)
     let z = N.fma(value - mean, factor, offset), h = weighs ? dy * row.weight : dy
     self.h = self.h + h
     hz = N.fma(h, z, hz)

@@ -43,6 +43,6 @@ extension nk_job {
     let f = run == 1 ? index : index / Int(run), r = index &- f &* Int(run)
     let row = x + reducedOffset(f).x &* E.size
     let count = run == 1 ? min(16, width &- j) : 1
-    return count == 16 ? E.load(row, j, as: E.Natural.self) : E.load(row, j &+ r, count: count, as: E.Natural.self)
+    return E.load(row, j &+ r, upTo: count, as: E.Natural.self)
   }
 }

@@ -30,7 +30,7 @@ private struct ColumnLanes<E: Element, R: Reduction> {
   /// Lanes of one row, shifted if the reduction wants that.
   @inline(__always)
   private func shifted(_ row: UnsafeRawPointer) -> SIMD16<N> {
-    let value = count == 16 ? E.load(row, j, as: N.self) : E.load(row, j, count: count, as: N.self)
+    let value = E.load(row, j, upTo: count, as: N.self)
     return R.isCentred ? value - shift : value
   }
 
@@ -124,7 +124,7 @@ extension nk_job {
       var j = 0
       while j < width {
         let count = min(16, width &- j)
-        var lanes = count == 16 ? E.load(row, j, as: Double.self) : E.load(row, j, count: count, as: Double.self)
+        var lanes = E.load(row, j, upTo: count, as: Double.self)
         scratch.addInDouble(R.self, j, &lanes)
         j &+= 16
       }

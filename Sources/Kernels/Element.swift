@@ -44,6 +44,24 @@ extension Element {
     if streams { stream(p + index &* size, v) } else { store(p + index &* size, v) }
   }
 
+  /// The first `count` of sixteen elements from `index` on, which may be all; the other lanes are 0.
+  @inline(__always)
+  static func load<A: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, upTo count: Int, as: A.Type) -> SIMD16<A> {
+    count == 16 ? load(p, index, as: A.self) : load(p, index, count: count, as: A.self)
+  }
+
+  @inline(__always)
+  static func store<A: Arithmetic>(_ p: UnsafeMutableRawPointer, _ index: Int, upTo count: Int, _ v: SIMD16<A>) {
+    if count == 16 { store(p, index, v) } else { store(p, index, count: count, v) }
+  }
+
+  @inline(__always)
+  static func store(
+    _ p: UnsafeMutableRawPointer, _ index: Int, upTo count: Int, _ v: SIMD16<Natural>, streams: Bool
+  ) {
+    if count == 16 { store(p, index, v, streams: streams) } else { store(p, index, count: count, v) }
+  }
+
   /// One element.
   @inline(__always)
   static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {

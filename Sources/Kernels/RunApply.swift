@@ -44,9 +44,9 @@ private func applyInDouble<E: Element>(
   var i = 0
   while i < count {
     let length = min(16, count &- i)
-    var lanes = length == 16 ? E.load(x, i, as: Double.self) : E.load(x, i, count: length, as: Double.self)
+    var lanes = E.load(x, i, upTo: length, as: Double.self)
     body(i, length, &lanes)
-    if length == 16 { E.store(y, i, lanes) } else { E.store(y, i, count: length, lanes) }
+    E.store(y, i, upTo: length, lanes)
     i &+= 16
   }
 }
@@ -226,12 +226,18 @@ extension nk_job {
     segment == 1 && parameters == run && pieces == 1 && reduced.extent == 1 && (gamma != nil || beta != nil)
   }
 
-  /// Applies what standardizes four rows, the first of which is set `s`, unless one of them needs Double. Rows that
-  /// start at the same place in a page would push each other out of the first-level cache, and stores past the caches
-  /// suffer from many rows at once. Returns whether it did.
+  /// Whether rows are better passed one by one: those that start at the same place in a page would push each other out
+  /// of the first-level cache, and stores past the caches suffer from several rows at once.
+  @inline(__always)
+  func prefersSingleRows<E: Element>(_: E.Type) -> Bool {
+    streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0
+  }
+
+  /// Applies what standardizes four rows, the first of which is set `s`, unless one of them needs Double or they are
+  /// better passed one by one. Returns whether it did.
   @inline(__always)
   func applyFourRows<E: Element>(_: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>) -> Bool {
-    if streams != 0 || kept.count != 1 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 { return false }
+    if kept.count != 1 || prefersSingleRows(E.self) { return false }
     for k in 0..<4 where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
     if E.self == F64.self || parameter_dtype == dtype {
       applyFourRows(E.self, E.self, s, standards)

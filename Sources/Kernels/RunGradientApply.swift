@@ -149,16 +149,15 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows: two at a time share gamma, and what is added to the sums. Rows that start at the same
-  /// place in a page would push each other out of the first-level cache, and stores past the caches suffer from several
-  /// rows at once: those pass one by one, and add the same.
+  /// The gradients of four rows: two at a time share gamma, and what is added to the sums. Rows that are better passed
+  /// one by one add the same.
   @inline(never)
   func applyFourGradients<E: Element>(
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
     let whole = Int(run) & ~15
-    if streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0 {
+    if prefersSingleRows(E.self) {
       applyOneByOne(E.self, whole, scratch, sums)
     } else {
       for k in stride(from: 0, to: 4, by: 2) {

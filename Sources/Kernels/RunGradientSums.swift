@@ -31,7 +31,7 @@ struct GradientLaneSums<A: Arithmetic> {
 }
 
 /// Elements that are summed in the type of computation before the sums are joined in Double.
-private let chunkLength = 1024
+private let gradientChunkLength = 1024
 
 /// Sums over runs that one value of `standard` standardizes.
 struct GradientSummation<E: Element, D: Derivative> {
@@ -63,7 +63,7 @@ struct GradientSummation<E: Element, D: Derivative> {
   mutating func add<W: Weights>(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ weights: W) {
     var i = 0
     while i < count {
-      let end = min(i &+ chunkLength &- pending, count)
+      let end = min(i &+ gradientChunkLength &- pending, count)
       pending &+= end &- i
       while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
         addVector(x, dy, i, weights, to: &even)
@@ -84,7 +84,7 @@ struct GradientSummation<E: Element, D: Derivative> {
       }
       // A part of a vector adds to its lanes as a whole one does.
       pending = (pending &+ 15) & ~15
-      if pending >= chunkLength { join() }
+      if pending >= gradientChunkLength { join() }
     }
   }
 
@@ -197,7 +197,7 @@ extension nk_job {
   @inline(__always)
   func areShortGradientRows<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Bool {
     NK_FOUR_VECTORS != 0 && D.isFrequent && E.Natural.self == Float.self && Int(parameter_form) == NK_ELEMENTS
-      && hasGammasOfRows && Int(run) &+ 16 <= chunkLength
+      && hasGammasOfRows && Int(run) &+ 16 <= gradientChunkLength
   }
 
   /// Sums over four such rows at most, joined side by side.

@@ -69,7 +69,7 @@ private func addRunInDouble<E: Element, R: Reduction>(
   var i = 0
   while i < count {
     let length = min(16, count &- i)
-    var lanes = length == 16 ? E.load(x, i, as: Double.self) : E.load(x, i, count: length, as: Double.self)
+    var lanes = E.load(x, i, upTo: length, as: Double.self)
     R.addInDouble(&lanes, length, shift: shift, &sums.first, &sums.second)
     i &+= 16
   }

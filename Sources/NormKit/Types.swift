@@ -53,11 +53,12 @@ struct Types {
   }
 }
 
-/// An extent: not negative, and of the width that Swift computes with.
+/// An extent: not negative, and not larger than what can be addressed, also where another extent is 0, for there may
+/// be a gradient of as many parameters to write.
 @inline(__always)
 func extent(_ value: Int64, _ status: Int) throws(Refusal) -> Int {
   try require(value >= 0, status)
-  return Int(value)
+  return try product(Int(value), 1)
 }
 
 func requireEpsilon(_ epsilon: Double) throws(Refusal) {

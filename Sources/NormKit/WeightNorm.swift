@@ -56,7 +56,6 @@ public func normkit_scale_shift(
 /// All of a contiguous tensor as one run.
 func contiguousRuns(_ outer: Int, _ slices: Int, _ inner: Int) throws(Refusal) -> Runs {
   // Also where another extent is 0: there may be norms to write.
-  _ = try product(slices, 1)
   _ = try product(outer, slices)
   let length = try product(slices, inner)
   return try Runs(length: try product(outer, length), count: 1, RowStrides())

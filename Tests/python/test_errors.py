@@ -96,6 +96,13 @@ def test_sizes_beyond_the_address_space(method, name, value):
     assert_status(small(method, first(method)), {"ERROR_TOO_LARGE"}, **{name: value})
 
 
+@pytest.mark.parametrize(("method", "name"), SIZES, ids=str)
+def test_a_huge_size_beside_empty_ones(method, name):
+    """Nothing to normalize, but there may be as many gradients of parameters to write as the size says."""
+    change = {other: 0 for other in EXTENTS if other in method.prototype.names()} | {name: HUGE}
+    assert_status(small(method, first(method)), {"ERROR_TOO_LARGE"}, **change)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_all_sizes_huge(method):
     names = [name for name in EXTENTS if name in method.prototype.names()]

@@ -43,6 +43,7 @@
 #ifndef NORMKIT_H
 #define NORMKIT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -133,7 +134,31 @@ enum {
 
     /* the machine */
     NORMKIT_ERROR_PROCESSOR = 80,         /* this processor is older than x86-64-v2 */
-    NORMKIT_ERROR_MEMORY = 81             /* there is no memory for the sums of a backward function */
+    NORMKIT_ERROR_MEMORY = 81,            /* there is no memory for the sums of a backward function, or for a plan */
+
+    /* plans */
+    NORMKIT_ERROR_DESCRIPTION = 90,      /* description is NULL, or its struct_size is not one of this header */
+    NORMKIT_ERROR_METHOD = 91,           /* method is none of NORMKIT_LAYER_NORM and its siblings */
+    NORMKIT_ERROR_OUTPUT_DTYPE = 92,     /* output_dtype is no dtype, or does not exist beside dtype and method */
+    NORMKIT_ERROR_FUSION = 93,           /* fusions has an unknown bit, or one that does not exist on the method */
+    NORMKIT_ERROR_ACTIVATION = 94,       /* an activation is unknown, or none on the method; slope is not finite */
+    NORMKIT_ERROR_RESIDUAL_STRIDE = 95,  /* a residual's stride is neither 0 nor at least one contiguous run */
+    NORMKIT_ERROR_SUM_STRIDE = 96,       /* sum_stride is neither 0 nor at least one contiguous run */
+    NORMKIT_ERROR_SAMPLE_SCALE = 97,     /* rows_per_sample does not divide rows; one_plus_sample_scale is not 0 or 1 */
+    NORMKIT_ERROR_PLAN_NULL = 98,        /* plan (or where it goes) is NULL */
+    NORMKIT_ERROR_OPERANDS = 99,         /* operands is NULL, or its struct_size is not one of this header */
+    NORMKIT_ERROR_PARTS = 100,           /* parts is below 1, or phase or part is out of range */
+    NORMKIT_ERROR_PARALLEL_NULL = 101,   /* parallel_for is NULL */
+    NORMKIT_ERROR_RESIDUAL_NULL = 102,   /* residual or residual_after is NULL */
+    NORMKIT_ERROR_BIAS_NULL = 103,       /* bias is NULL */
+    NORMKIT_ERROR_SUM_NULL = 104,        /* sum is NULL */
+    NORMKIT_ERROR_SAMPLES_NULL = 105,    /* sample_scale and sample_shift are both NULL */
+    NORMKIT_ERROR_ROW_SCALES_NULL = 106, /* row_scales is NULL */
+    NORMKIT_ERROR_OUTPUT_SCALE = 107,    /* output_scale is not positive and finite, or zero_point is out of range */
+    NORMKIT_ERROR_WORKSPACE = 108,       /* workspace is NULL or smaller than normkit_plan_workspace says */
+    NORMKIT_ERROR_SUM_OVERLAP = 109,     /* sum overlaps another buffer, and is not exactly x or residual */
+    NORMKIT_ERROR_ROW_SCALES_OVERLAP = 110,/* row_scales overlaps another buffer */
+    NORMKIT_ERROR_WORKSPACE_OVERLAP = 111  /* workspace overlaps another buffer */
 };
 
 /* A sentence in English for a status, in static memory; never NULL. */
@@ -677,6 +702,181 @@ NORMKIT_API normkit_status normkit_fold_batch_norm(
     const void *weight, const void *bias, const void *gamma, const void *beta,
     const void *mean, const void *variance, double epsilon,
     void *folded_weight, void *folded_bias);
+
+/* ---- Plans: for engines ------------------------------------------------------------------------------- */
+
+/* An engine that runs the same normalization many times describes it once, makes a plan of the description, and runs
+ * the plan. A plan also takes in what stands before and after the normalization, in the same pass over memory:
+ *
+ *     s = x + residual + bias              stored to `sum` if wanted
+ *     n = normalize(activation_before(s))  with gamma, beta
+ *     a = activation_after(n * sample_scale + sample_shift)
+ *     y = a + residual_after               converted to output_dtype
+ *
+ * Every step but the normalization is optional. Up to y, all of it is computed in the type of computation, so that y
+ * is rounded once; whether `sum` is stored does not change y.
+ *
+ *  - A plan is never written after normkit_plan_create: any number of threads may run it at the same time, with
+ *    operands that do not overlap.
+ *  - Running a plan allocates nothing, starts no thread, waits for nobody and takes no lock (normkit_plan_run_threads
+ *    does what normkit_set_thread_count asked for).
+ *  - The same bits for any number of parts, and, without fusions, the same bits as the function of the method. */
+typedef struct normkit_plan normkit_plan;
+
+/* method: which function of this header is planned, and which fields of the description say its sizes. Fields of
+ * other methods are ignored. */
+enum {
+    NORMKIT_LAYER_NORM = 1,             /* rows, size */
+    NORMKIT_LAYER_NORM_CHANNELS = 2,    /* samples, channels, positions */
+    NORMKIT_RMS_NORM = 3,               /* rows, size; one_plus_gamma */
+    NORMKIT_BATCH_NORM_INFERENCE = 4,   /* layout, samples, channels, positions */
+    NORMKIT_BATCH_NORM_TRAINING = 5,    /* layout, samples, channels, positions; momentum, running_variance_rule */
+    NORMKIT_INSTANCE_NORM = 6,          /* layout, samples, channels, positions */
+    NORMKIT_GROUP_NORM = 7,             /* layout, samples, channels, positions, groups */
+    NORMKIT_WEIGHT_NORM = 8,            /* outer, slices, inner; norm */
+    NORMKIT_SCALE_SHIFT = 9,            /* outer, slices (the channels), inner */
+    NORMKIT_NORMALIZE = 10,             /* rank, shape, axis_count, axes; epsilon_rule */
+    NORMKIT_LP_NORMALIZE = 11           /* rank, shape, axis_count, axes; norm */
+};
+
+/* fusions: what is done beside the normalization, added up. */
+enum {
+    NORMKIT_ADD_RESIDUAL = 1,           /* x + residual */
+    NORMKIT_ADD_BIAS = 2,               /* x + bias, one per feature (layer, RMS) or channel */
+    NORMKIT_STORE_SUM = 4,              /* x with what was added to it is stored to `sum` */
+    NORMKIT_SCALE_SHIFT_SAMPLES = 8,    /* adaptive normalization: a scale and a shift of each sample */
+    NORMKIT_ADD_RESIDUAL_AFTER = 16,    /* y + residual_after */
+    NORMKIT_SCALE_PER_ROW = 32          /* int8 output: a scale for each row, found on the way */
+};
+
+/* activation_before, activation_after. At most 2 units in the last place from the exact value of the function for the
+ * given argument (f32 and f64; halves once more rounded). NaN gives NaN. */
+enum {
+    NORMKIT_IDENTITY = 0,
+    NORMKIT_RELU = 1,                   /* max(v, 0) */
+    NORMKIT_LEAKY_RELU = 2,             /* v < 0 ? slope * v : v */
+    NORMKIT_GELU = 3,                   /* v * (1 + erf(v / sqrt(2))) / 2 */
+    NORMKIT_GELU_TANH = 4,              /* v * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 * v^3))) / 2 */
+    NORMKIT_SILU = 5,                   /* v / (1 + exp(-v)) */
+    NORMKIT_SIGMOID = 6,                /* 1 / (1 + exp(-v)) */
+    NORMKIT_TANH = 7,
+    NORMKIT_HARD_SWISH = 8              /* v * min(max(v / 6 + 1 / 2, 0), 1) */
+};
+
+/* output_dtype, beside the dtypes above: y as integers, q = y / scale rounded to the nearest (ties to even)
+ * + zero_point, limited to the range of the type; NaN gives the zero point. */
+enum {
+    NORMKIT_I8 = 5,
+    NORMKIT_U8 = 6
+};
+
+/* What is planned. Set all of it to 0, then struct_size and what is needed. */
+typedef struct {
+    int64_t struct_size;                /* sizeof(normkit_description) */
+    int32_t method;
+    int32_t dtype;                      /* of x, residual, sum, residual_after */
+    int32_t parameter_dtype;            /* of gamma, beta, bias, sample_scale, sample_shift; 0: dtype */
+    int32_t output_dtype;               /* of y: F32, F16, BF16, I8 or U8 for f32 and half data, F64; 0: dtype */
+
+    int64_t rows, size;
+    int64_t samples, channels, positions, groups;
+    int64_t outer, slices, inner;
+    int64_t shape[NORMKIT_MAX_RANK];
+    int32_t rank, axis_count;
+    int32_t axes[NORMKIT_MAX_RANK];
+    int32_t layout, norm, epsilon_rule, one_plus_gamma, running_variance_rule;
+
+    int32_t fusions;                    /* sum of NORMKIT_ADD_RESIDUAL and its siblings */
+    int32_t activation_before, activation_after;
+    int32_t one_plus_sample_scale;      /* 1: multiply by 1 + sample_scale; 0: by sample_scale */
+    double slope;                       /* of leaky ReLU */
+    int64_t rows_per_sample;            /* layer, RMS with NORMKIT_SCALE_SHIFT_SAMPLES: rows that share a scale and
+                                           a shift; divides rows */
+    double epsilon, momentum;
+
+    /* Row strides as above: 0 is no gaps. Only rows and data with channels have them. */
+    int64_t x_stride, y_stride, residual_stride, sum_stride, residual_after_stride;
+} normkit_description;
+
+/* What a run reads and writes; shapes as in the function of the method. Set all of it to 0, then struct_size and what
+ * is needed. What the plan does not use is ignored. */
+typedef struct {
+    int64_t struct_size;                /* sizeof(normkit_operands) */
+    const void *x;                      /* also v */
+    const void *residual;               /* as x */
+    const void *bias;                   /* [size] or [channels] */
+    const void *gamma, *beta;           /* also g; scale and shift. May be NULL */
+    const void *given_mean;             /* batch norm in inference: [channels] statistics type */
+    const void *given_variance;
+    const void *sample_scale;           /* [rows / rows_per_sample, size] or [samples, channels]; one of the two may */
+    const void *sample_shift;           /* be NULL: no scale, no shift */
+    const void *residual_after;         /* as x */
+    void *sum;                          /* as x; may be exactly x or residual */
+    void *y;                            /* also w. May be exactly x, residual or residual_after if dtype and stride
+                                           are the same */
+    void *mean, *rstd;                  /* optional outputs of the statistics type */
+    void *norms;                        /* the same of weight and Lp normalization */
+    void *running_mean, *running_variance;
+    float *row_scales;                  /* [rows], output of NORMKIT_SCALE_PER_ROW: the largest |y| of the row / 127 */
+    double output_scale;                /* integer outputs otherwise: positive and finite */
+    int32_t zero_point;                 /* in the range of the type; with NORMKIT_SCALE_PER_ROW ignored, 0 */
+    void *workspace;                    /* any alignment; NULL if the plan needs none */
+    int64_t workspace_bytes;
+} normkit_operands;
+
+/* Makes a plan. Which fusion exists on which method:
+ *
+ *                      residual, bias,   activation   activation,        scale and shift   scale
+ *                      sum               before       residual, output   of samples        per row
+ *                                                     dtype after
+ *   layer, RMS         yes               yes          yes                yes               yes
+ *   layer (channels),
+ *   batch inference,
+ *   instance, group    yes               yes          yes                yes               no
+ *   other methods      no                no           no                 no                no
+ *
+ * What does not exist is refused (NORMKIT_ERROR_FUSION, NORMKIT_ERROR_ACTIVATION, NORMKIT_ERROR_OUTPUT_DTYPE), and so
+ * is a NORMKIT_STORE_SUM without something to add. Statistics outputs are those of what is normalized.
+ *
+ * plan  output: to be freed with normkit_plan_destroy. Set to NULL on failure.
+ *
+ * This function allocates the plan; no other does. */
+NORMKIT_API normkit_status normkit_plan_create(const normkit_description *description, normkit_plan **plan);
+
+/* Frees a plan that nobody runs any more. NULL is allowed. */
+NORMKIT_API void normkit_plan_destroy(normkit_plan *plan);
+
+/* Into how many parts a run can be cut at most, and phases: `phases` rounds of parts, of which each has to be complete
+ * before the next begins. Both are fixed for a plan and at least 1. */
+NORMKIT_API int32_t normkit_plan_most_parts(const normkit_plan *plan);
+NORMKIT_API int32_t normkit_plan_phases(const normkit_plan *plan);
+
+/* Bytes of workspace for a run that is cut into `parts` parts; 0 if none is needed, -1 if plan is NULL or parts is
+ * below 1. */
+NORMKIT_API int64_t normkit_plan_workspace(const normkit_plan *plan, int32_t parts);
+
+/* Runs a plan on the calling thread, as one part. */
+NORMKIT_API normkit_status normkit_plan_run(const normkit_plan *plan, const normkit_operands *operands);
+
+/* Runs one part of one phase, 0 <= part < parts, 0 <= phase < phases, for engines that call with threads of their own.
+ * Every part is called with the same operands, and every part of a phase before the first of the next. Parts beyond
+ * normkit_plan_most_parts find nothing to do. */
+NORMKIT_API normkit_status normkit_plan_run_part(
+    const normkit_plan *plan, const normkit_operands *operands, int32_t phase, int32_t part, int32_t parts);
+
+/* An engine's own parallel loop: calls task(argument, i) for each i from 0 to count - 1, on any threads, in any order,
+ * and returns when all calls have returned. */
+typedef void (*normkit_task)(void *argument, size_t i);
+typedef void (*normkit_parallel_for)(void *context, size_t count, normkit_task task, void *argument);
+
+/* Runs a plan through `parallel_for`, in `parts` parts. One part is run without it. */
+NORMKIT_API normkit_status normkit_plan_run_parallel(
+    const normkit_plan *plan, const normkit_operands *operands, int32_t parts,
+    normkit_parallel_for parallel_for, void *context);
+
+/* Runs a plan on NormKit's own threads, if the process asked for them (normkit_set_thread_count) and the work is large
+ * enough. The workspace has to be that of normkit_thread_count() parts. */
+NORMKIT_API normkit_status normkit_plan_run_threads(const normkit_plan *plan, const normkit_operands *operands);
 
 /* ---- The library -------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@ import NormKitFloor
 func runJob(
   _ job: UnsafePointer<nk_job>, _ phase: Int32, _ begin: Int64, _ end: Int64, _ scratch: UnsafeMutableRawPointer
 ) {
+  if Int(phase) == NK_STAGE { return job.pointee.stage.pointee.run() }
   switch Int(job.pointee.dtype) {
   case NK_F32: runTyped(F32.self, job, phase, begin, end, scratch)
   case NK_F64: runTyped(F64.self, job, phase, begin, end, scratch)

@@ -39,6 +39,7 @@ struct InPlace {
   fileprivate let bits: Int
 
   static let none = InPlace(bits: 0), first = InPlace(bits: 1), second = InPlace(bits: 2), either = InPlace(bits: 3)
+  static let third = InPlace(bits: 4), any = InPlace(bits: 7)
 }
 
 /// A buffer of a call, and what an overlap is refused with: NORMKIT_OK for inputs. `place` is which input it is, or

@@ -69,20 +69,29 @@ extension nk_job {
   }
 }
 
-/// Memory for what threads that share units hand to each other.
+/// Memory for what threads that share units hand to each other: sums of pieces, and results.
+struct SharedLayout {
+  let pieceBytes, standardBytes, bytes: Int
+
+  /// - entrySize: bytes of the sums of one piece, or of one of its lanes.
+  init(_ job: nk_job, entrySize: Int) {
+    let sets = Int(job.kept.extent &* job.lanes)
+    let entries = Int(job.units &* job.pieces) * (Int(job.family) == NK_RUNS ? 1 : Int(job.block))
+    pieceBytes = entries * entrySize
+    standardBytes = sets * MemoryLayout<nk_standard>.stride
+    bytes = pieceBytes + standardBytes + sets * MemoryLayout<nk_gradient>.stride
+  }
+}
+
 private struct SharedMemory {
   let pieces, standards, gradients: UnsafeMutableRawPointer
 
-  /// - entrySize: bytes of the sums of one piece, or of one of its lanes.
   init?(_ job: nk_job, entrySize: Int) {
-    let sets = Int(job.kept.extent &* job.lanes)
-    let entries = Int(job.units &* job.pieces) * (Int(job.family) == NK_RUNS ? 1 : Int(job.block))
-    let pieceBytes = entries * entrySize, standardBytes = sets * MemoryLayout<nk_standard>.stride
-    let bytes = pieceBytes + standardBytes + sets * MemoryLayout<nk_gradient>.stride
-    guard let memory = nk_allocate(Int64(bytes)) else { return nil }
+    let layout = SharedLayout(job, entrySize: entrySize)
+    guard let memory = nk_allocate(Int64(layout.bytes)) else { return nil }
     pieces = memory
-    standards = memory + pieceBytes
-    gradients = standards + standardBytes
+    standards = memory + layout.pieceBytes
+    gradients = standards + layout.standardBytes
   }
 
   func free() { nk_free(pieces) }

@@ -107,4 +107,7 @@ struct AxisTensor: ~Copyable {
   }
 
   func runs() throws(Refusal) -> Runs { try Runs(length: elements, count: 1, RowStrides()) }
+
+  /// The view alone.
+  consuming func takeView() -> View { view }
 }

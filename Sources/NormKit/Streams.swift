@@ -29,8 +29,6 @@ extension nk_job {
   private var isBackwardOfParameters: Bool { gradient != Int32(NK_FORWARD) && parameters > 1 }
 }
 
-private let lineBytes = 64
-
 extension nk_axes {
   /// Whether every step in what is written is a multiple of a cache line.
   fileprivate func isAligned(_ elementSize: Int, _ isBackward: Bool) -> Bool {

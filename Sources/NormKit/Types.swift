@@ -43,13 +43,15 @@ struct Types {
       p.storeBytes(of: Float(value), toByteOffset: index &* 4, as: Float.self)
     }
   }
+}
 
-  private func size(_ dtype: Int32) -> Int {
-    switch Int(dtype) {
-    case NORMKIT_F64: 8
-    case NORMKIT_F32: 4
-    default: 2
-    }
+/// Bytes of an element.
+func size(_ dtype: Int32) -> Int {
+  switch Int(dtype) {
+  case NORMKIT_F64: 8
+  case NORMKIT_F32: 4
+  case NORMKIT_I8, NORMKIT_U8: 1
+  default: 2
   }
 }
 

@@ -10,6 +10,7 @@
 #ifndef NORMKIT_JOB_H
 #define NORMKIT_JOB_H
 
+#include "stage.h"
 #include <stdint.h>
 
 enum { NK_MAX_AXES = 4 };
@@ -197,6 +198,8 @@ typedef struct {
     /* Only where a unit is shared by several threads, as above. */
     nk_gradient_sums *gradient_sums;
     nk_gradient *gradients;
+
+    const nk_stage *stage;                      /* for NK_STAGE */
 } nk_job;
 
 /* The arrays of parameter_sums. */
@@ -214,7 +217,7 @@ enum { NK_MARGIN = 16 };
 /* A job runs as a whole, unit by unit, or in three phases with a barrier between them: sums of pieces
  * (units * pieces tasks), results (units tasks), scale and shift of pieces (units * pieces tasks). Backward does too:
  * as a whole, strip by strip, or in phases, of which the first two give what standardizes S, as in the forward
- * direction. NK_PREPARE, one task, fills `gammas`. */
+ * direction. NK_PREPARE, one task, fills `gammas`. NK_STAGE, one task, runs `stage` and looks at nothing else. */
 enum {
     NK_WHOLE = 0,
     NK_SUMS = 1,
@@ -224,7 +227,8 @@ enum {
     NK_GRADIENT_WHOLE = 5,
     NK_GRADIENT_SUMS = 6,
     NK_GRADIENT_FINISH = 7,
-    NK_GRADIENT_APPLY = 8
+    NK_GRADIENT_APPLY = 8,
+    NK_STAGE = 9
 };
 
 /* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */

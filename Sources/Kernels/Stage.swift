@@ -1,0 +1,147 @@
+// What is done beside a normalization, to a block of elements that is in cache.
+
+import NormKitFloor
+
+extension nk_stage {
+  @inline(never)
+  func run() {
+    if is_double != 0 {
+      run(F64.self, F64.self)
+    } else if Int(operation) == NK_ACTIVATE {
+      activate(F32.self)
+    } else if Int(operation) >= NK_STORE_I8 {
+      storeIntegers()
+    } else {
+      switch Int(dtype) {
+      case NK_F32: run(F32.self, F32.self)
+      case NK_F16: run(F16.self, F32.self)
+      default: run(BF16.self, F32.self)
+      }
+    }
+  }
+
+  /// E: how what is met is stored; W: how the block is.
+  @inline(never)
+  private func run<E: Element, W: Element>(_: E.Type, _: W.Type) {
+    switch Int(operation) {
+    case NK_GATHER: gather(E.self, W.self)
+    case NK_AFFINE: affine(E.self, W.self)
+    case NK_ACTIVATE: activate(W.self)
+    default:
+      guard let destination else { return }
+      forVectors { row, i, count in
+        E.store(destination + row &* Int(destination_step) &* E.size, i, upTo: count, load(W.self, row, i, count))
+      }
+    }
+  }
+
+  @inline(__always)
+  private func gather<E: Element, W: Element>(_: E.Type, _: W.Type) {
+    let sourceBytes = Int(source_step) &* E.size, otherBytes = Int(other_step) &* E.size
+    if let source, let other {
+      forVectors { row, i, count in
+        let v = E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self)
+        store(W.self, row, i, count, v + E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self))
+      }
+    } else if let source {
+      forVectors { row, i, count in
+        store(W.self, row, i, count, E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self))
+      }
+    } else if let other {
+      forVectors { row, i, count in
+        let v = E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self)
+        store(W.self, row, i, count, load(W.self, row, i, count) + v)
+      }
+    }
+  }
+
+  @inline(__always)
+  private func affine<P: Element, W: Element>(_: P.Type, _: W.Type) {
+    typealias A = W.Natural
+    let offset = A.splat(one_plus_scale != 0 && source != nil ? 1 : 0)
+    if segment == 1 {
+      forVectors { row, i, count in
+        var scale = A.splat(1), shift = A.splat(0)
+        if let source { scale = P.load(source, i, upTo: count, as: A.self) + offset }
+        if let other { shift = P.load(other, i, upTo: count, as: A.self) }
+        store(W.self, row, i, count, A.fma(load(W.self, row, i, count), scale, shift))
+      }
+      return
+    }
+    // One row, of stretches that have a parameter each.
+    var stretch = self
+    stretch.rows = 1
+    stretch.length = segment
+    var parameter = 0
+    while parameter &* Int(segment) < Int(length) {
+      let scale = A.splat(source.map { A.narrow(P.value($0, parameter)) } ?? 1) + offset
+      let shift = A.splat(other.map { A.narrow(P.value($0, parameter)) } ?? 0)
+      stretch.work = work + parameter &* Int(segment) &* W.size
+      stretch.forVectors { _, i, count in
+        stretch.store(W.self, 0, i, count, A.fma(stretch.load(W.self, 0, i, count), scale, shift))
+      }
+      parameter &+= 1
+    }
+  }
+
+  /// Integers are made of Float alone.
+  @inline(never)
+  private func storeIntegers() {
+    guard let destination else { return }
+    let isUnsigned = Int(operation) == NK_STORE_U8
+    let low: Float = isUnsigned ? 0 : -128, high: Float = isUnsigned ? 255 : 127
+    var one = self
+    one.rows = 1
+    var row = 0
+    while row < Int(rows) {
+      one.work = work + row &* Int(work_step) &* F32.size
+      var scale = Float(self.scale)
+      if let scales, Int(operation) == NK_STORE_ROWS {
+        scale = one.largest() / 127
+        UnsafeMutableRawPointer(scales).storeBytes(of: scale, toByteOffset: row &* F32.size, as: Float.self)
+      }
+      let bytes = destination + row &* Int(destination_step), zero = Float(zero_point)
+      one.forVectors { _, i, count in
+        let v = one.load(F32.self, 0, i, count)
+        nk_store_bytes(bytes + i, Int64(count), changed(v) { nk_quantize(&$0, scale, zero, low, high) })
+      }
+      row &+= 1
+    }
+  }
+
+  /// The largest magnitude of a row.
+  @inline(__always)
+  private func largest() -> Float {
+    var largest = Float.splat(0)
+    forVectors { _, i, count in largest = Float.larger(largest, Float.magnitude(load(F32.self, 0, i, count))) }
+    return Float(nk_largest_f64(Float.widen(largest)))
+  }
+
+  // MARK: Rows of vectors
+
+  /// Every sixteen elements of each row: `body` gets the row, the index of the first and how many they are.
+  @inline(__always)
+  func forVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
+    let rows = Int(rows), length = Int(length)
+    var row = 0
+    while row < rows {
+      var i = 0
+      while i &+ 16 <= length {
+        body(row, i, 16)
+        i &+= 16
+      }
+      if i < length { body(row, i, length &- i) }
+      row &+= 1
+    }
+  }
+
+  @inline(__always)
+  func load<W: Element>(_: W.Type, _ row: Int, _ i: Int, _ count: Int) -> SIMD16<W.Natural> {
+    W.load(work + row &* Int(work_step) &* W.size, i, upTo: count, as: W.Natural.self)
+  }
+
+  @inline(__always)
+  func store<W: Element>(_: W.Type, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>) {
+    W.store(work + row &* Int(work_step) &* W.size, i, upTo: count, v)
+  }
+}

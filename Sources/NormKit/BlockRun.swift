@@ -1,0 +1,227 @@
+// Running the blocks of a plan: what comes before the normalization, the normalization, what comes after.
+
+import CNormKit
+import NormKitFloor
+
+struct BlockRun {
+  private let plan: UnsafePointer<Plan>
+  private let blocks: UnsafePointer<Blocks>
+  private let operands: UnsafePointer<normkit_operands>
+  private let gamma: UnsafeRawPointer?
+  private let beta: UnsafeRawPointer?
+  private let memory: UnsafeMutableRawPointer?
+
+  /// Bytes of a parameter as the kernels see it.
+  private let parameterSize: Int
+
+  /// - part: which part of the workspace is this one's.
+  init(
+    _ plan: UnsafePointer<Plan>, _ blocks: UnsafePointer<Blocks>, _ operands: UnsafePointer<normkit_operands>, part: Int
+  ) {
+    self.plan = plan
+    self.blocks = blocks
+    self.operands = operands
+    let parameterBytes = blocks.pointee.parameterBytes, partBytes = blocks.pointee.partBytes
+    let start = partBytes == 0 ? nil : aligned(operands.pointee.workspace) + part * partBytes
+    memory = start.map { $0 + 2 * parameterBytes }
+    if let start, parameterBytes > 0 {
+      parameterSize = size(plan.pointee.description.natural)
+      gamma = plan.pointee.convert(operands.pointee.gamma, to: start)
+      beta = plan.pointee.convert(operands.pointee.beta, to: start + parameterBytes)
+    } else {
+      parameterSize = size(plan.pointee.description.parameter_dtype)
+      gamma = UnsafeRawPointer(operands.pointee.gamma)
+      beta = UnsafeRawPointer(operands.pointee.beta)
+    }
+  }
+
+  func run(_ range: Range<Int>) {
+    for block in range { run(block) }
+  }
+
+  private func run(_ block: Int) {
+    let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
+    let stretch = block / blocks.blocksOfStretch, first = block % blocks.blocksOfStretch * blocks.together
+    let count = min(blocks.together, blocks.inner - first)
+    let place = Place(blocks, plan.pointee.runs.length, stretch: stretch, first: first, count: count)
+    let parameter = first * blocks.parametersOfItem
+    let set = stretch * blocks.setsOfStretch + first * blocks.setsOfItem
+
+    let y = o.y + place.offset(d.y_stride) * size(d.output_dtype)
+    let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
+    let stages = Stages(plan, place, work: work, step: blocks.usesWorkspace ? place.length : place.step(d.y_stride))
+
+    var job = count == blocks.together ? blocks.job : blocks.lastJob
+    job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
+    if blocks.gathers {
+      stages.gather(job.x, step: d.x_stride, o.residual, step: d.residual_stride)
+      if d.has(NORMKIT_ADD_BIAS) { stages.affine(nil, o.bias, parameter) }
+      if d.has(NORMKIT_STORE_SUM) { stages.store(o.sum, step: d.sum_stride, d.dtype) }
+      stages.activate(d.activation_before)
+      job.x = UnsafeRawPointer(work)
+    }
+
+    let statisticsSize = size(d.natural), statistics = plan.pointee.statistics(o)
+    job.y = work
+    job.gamma = gamma.map { $0 + parameter * parameterSize }
+    job.beta = beta.map { $0 + parameter * parameterSize }
+    job.mean = statistics.mean.map { $0 + set * statisticsSize }
+    job.spread = statistics.spread.map { $0 + set * statisticsSize }
+    if Int(d.method) == NORMKIT_BATCH_NORM_INFERENCE {
+      job.given_mean = o.given_mean.map { $0 + parameter * statisticsSize }
+      job.given_spread = o.given_variance.map { $0 + parameter * statisticsSize }
+    }
+    nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
+
+    if d.has(NORMKIT_SCALE_SHIFT_SAMPLES) {
+      let first = stretch * plan.pointee.parameters + parameter
+      stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
+    }
+    stages.activate(d.activation_after)
+    if d.has(NORMKIT_ADD_RESIDUAL_AFTER) {
+      stages.gather(nil, step: 0, o.residual_after, step: d.residual_after_stride)
+    }
+    if blocks.usesWorkspace { stages.storeOutput(o, row: set) }
+  }
+}
+
+/// Where a block lies: rows of neighbouring elements.
+private struct Place {
+  let rows: Int
+  let length: Int
+  private let stretch, index, element: Int
+  private let cutsRuns: Bool
+
+  /// - run: elements of a run of memory.
+  init(_ blocks: Blocks, _ run: Int, stretch: Int, first: Int, count: Int) {
+    cutsRuns = blocks.cutsRuns
+    rows = cutsRuns ? 1 : count
+    length = cutsRuns ? count * blocks.item : blocks.item
+    self.stretch = stretch
+    self.run = run
+    index = stretch * blocks.inner + first
+    element = first * blocks.item
+  }
+  private let run: Int
+
+  /// Elements from one row to the next.
+  func step(_ stride: Int64) -> Int { stride == 0 ? run : Int(stride) }
+
+  /// Elements from the start of a buffer to the block.
+  func offset(_ stride: Int64) -> Int {
+    cutsRuns ? stretch * step(stride) + element : index * step(stride)
+  }
+}
+
+/// Stages over one block.
+private struct Stages {
+  private let plan: UnsafePointer<Plan>
+  private let place: Place
+  private let work: UnsafeMutableRawPointer
+  private let workStep: Int
+
+  init(_ plan: UnsafePointer<Plan>, _ place: Place, work: UnsafeMutableRawPointer, step: Int) {
+    self.plan = plan
+    self.place = place
+    self.work = work
+    workStep = step
+  }
+
+  private func stage(_ operation: Int, _ dtype: Int32) -> nk_stage {
+    var stage = nk_stage()
+    stage.operation = Int32(operation)
+    stage.is_double = size(plan.pointee.description.natural) == 8 ? 1 : 0
+    stage.rows = Int64(place.rows)
+    stage.length = Int64(place.length)
+    stage.work = work
+    stage.work_step = Int64(workStep)
+    stage.dtype = dtype
+    return stage
+  }
+
+  /// work = source + other, buffers of elements; other only where the plan has one.
+  func gather(_ source: UnsafeRawPointer?, step: Int64, _ other: UnsafeRawPointer?, step otherStep: Int64) {
+    let dtype = plan.pointee.description.dtype
+    var stage = stage(NK_GATHER, dtype)
+    stage.source = source
+    stage.source_step = Int64(place.step(step))
+    let isAfter = source == nil
+    if isAfter || plan.pointee.description.has(NORMKIT_ADD_RESIDUAL) {
+      stage.other = other.map { $0 + place.offset(otherStep) * size(dtype) }
+      stage.other_step = Int64(place.step(otherStep))
+    }
+    run(&stage)
+  }
+
+  /// work = work * scale + shift, parameters from number `parameter` on.
+  func affine(_ scale: UnsafeRawPointer?, _ shift: UnsafeRawPointer?, _ parameter: Int, onePlus: Int32 = 0) {
+    let dtype = plan.pointee.description.parameter_dtype
+    var stage = stage(NK_AFFINE, dtype)
+    stage.source = scale.map { $0 + parameter * size(dtype) }
+    stage.other = shift.map { $0 + parameter * size(dtype) }
+    stage.segment = plan.pointee.blocks.map { $0.pointee.cutsRuns } == true ? plan.pointee.description.positions : 1
+    stage.one_plus_scale = onePlus
+    run(&stage)
+  }
+
+  func activate(_ activation: Int32) {
+    guard activation != Int32(NORMKIT_IDENTITY) else { return }
+    var stage = stage(NK_ACTIVATE, 0)
+    stage.activation = activation
+    stage.slope = plan.pointee.description.slope
+    run(&stage)
+  }
+
+  /// destination = work, in another type or place.
+  func store(_ destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) {
+    var stage = stage(NK_STORE, dtype)
+    stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
+    stage.destination_step = Int64(place.step(step))
+    run(&stage)
+  }
+
+  /// y, from the workspace. `row`: the first row of the block.
+  func storeOutput(_ o: normkit_operands, row: Int) {
+    let d = plan.pointee.description
+    guard d.isOfIntegers else { return store(o.y, step: d.y_stride, d.output_dtype) }
+    let isUnsigned = Int(d.output_dtype) == NORMKIT_U8
+    var stage = stage(isUnsigned ? NK_STORE_U8 : NK_STORE_I8, 0)
+    if d.has(NORMKIT_SCALE_PER_ROW) {
+      stage.operation = Int32(NK_STORE_ROWS)
+      stage.scales = o.row_scales + row
+    } else {
+      stage.scale = o.output_scale
+      stage.zero_point = o.zero_point
+    }
+    stage.destination = o.y + place.offset(d.y_stride)
+    stage.destination_step = Int64(place.step(d.y_stride))
+    run(&stage)
+  }
+
+  private func run(_ stage: inout nk_stage) { plan.pointee.run(&stage) }
+}
+
+extension Plan {
+  fileprivate func run(_ stage: inout nk_stage) {
+    let kernel = kernel
+    withUnsafePointer(to: stage) { stage in
+      var job = nk_job()
+      job.stage = stage
+      nk_call(kernel, &job, Int32(NK_STAGE), 0, 1)
+    }
+  }
+
+  /// Parameters in the type of computation, which are written to `memory`. nil stays nil.
+  fileprivate func convert(_ values: UnsafeRawPointer?, to memory: UnsafeMutableRawPointer) -> UnsafeRawPointer? {
+    guard let values else { return nil }
+    var stage = nk_stage()
+    stage.operation = Int32(NK_GATHER)
+    stage.rows = 1
+    stage.length = Int64(parameters)
+    stage.work = memory
+    stage.dtype = description.parameter_dtype
+    stage.source = values
+    run(&stage)
+    return UnsafeRawPointer(memory)
+  }
+}

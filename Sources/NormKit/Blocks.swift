@@ -1,0 +1,139 @@
+// How a plan is cut into blocks that stay in cache from the first step to the last: small problems of their own.
+
+import CNormKit
+import NormKitFloor
+
+/// Bytes of a block, in the type of computation, if it can be cut so small.
+private let blockBytes = 16 * 1024
+
+/// `outer` stretches of `inner` items, of which a block has up to `together`.
+struct Blocks {
+  let outer: Int
+  let inner: Int
+  let together: Int
+  /// Elements of an item: a whole run, or, if runs are cut, a part of one.
+  let item: Int
+  let cutsRuns: Bool
+
+  /// Statistics of a stretch, and from one item to the next; parameters from one item to the next.
+  let setsOfStretch: Int
+  let setsOfItem: Int
+  let parametersOfItem: Int
+
+  /// A full block, and the last one of a stretch.
+  let job: nk_job
+  let lastJob: nk_job
+
+  /// Whether x is brought to the type of computation, and has everything added, before it is normalized.
+  let gathers: Bool
+  /// Whether the block stands in the workspace, and not in y.
+  let usesWorkspace: Bool
+  /// Bytes of gamma and of beta in the type of computation, if they have to be converted; and of all that a part needs.
+  let parameterBytes: Int
+  let partBytes: Int
+
+  var blocksOfStretch: Int { (inner - 1) / together + 1 }
+  var count: Int { outer * blocksOfStretch }
+
+  /// - runs: of x.
+  init(_ d: normkit_description, _ runs: Runs) throws(Refusal) {
+    let elementSize = size(d.natural), isHalf = size(d.dtype) == 2
+    let hasAfter =
+      d.has(NORMKIT_SCALE_SHIFT_SAMPLES) || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || d.activation_after != 0
+      || d.output_dtype != d.dtype
+    gathers = d.hasBefore || isHalf && hasAfter
+    usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+
+    let cut = d.cut(runs)
+    outer = cut.outer
+    inner = max(1, cut.inner)
+    item = cut.item
+    cutsRuns = cut.cutsRuns
+    setsOfStretch = cut.setsOfStretch
+    setsOfItem = cut.setsOfItem
+    parametersOfItem = cut.parametersOfItem
+    if cut.isWhole {
+      together = inner
+    } else {
+      let fitting = max(1, blockBytes / max(1, item * elementSize))
+      together = min(inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
+    }
+
+    var small = d
+    small.dtype = gathers ? d.natural : d.dtype
+    let converts = gathers && size(d.parameter_dtype) == 2
+    if converts { small.parameter_dtype = d.natural }
+    // Rows of the block: in the workspace without gaps, in y as they are.
+    let blockStride = usesWorkspace || cutsRuns ? 0 : d.y_stride
+    small.y_stride = blockStride
+    small.x_stride = gathers ? blockStride : cutsRuns ? 0 : d.x_stride
+    job = try small.withItems(together, cut).problem().job()
+    let last = inner - (inner - 1) / together * together
+    lastJob = try small.withItems(last, cut).problem().job()
+
+    let parameters = d.isOfRows ? Int(d.size) : Int(d.channels)
+    parameterBytes = converts ? roundedUp(parameters * elementSize) : 0
+    partBytes = 2 * parameterBytes + (usesWorkspace ? roundedUp(together * item * elementSize) : 0)
+  }
+}
+
+func roundedUp(_ bytes: Int) -> Int { (bytes + lineBytes - 1) & ~(lineBytes - 1) }
+
+/// Where blocks may be cut.
+struct BlockCut {
+  var outer, inner, item: Int
+  var cutsRuns = false
+  /// Whether a block has to have all items of a stretch.
+  var isWhole = false
+  var setsOfStretch = 0, setsOfItem = 0, parametersOfItem = 0
+}
+
+extension normkit_description {
+  /// Rows, or positions of samples in channels last, are whole runs. In channels first a sample is a run, which is cut
+  /// between sets. Statistics over several runs, or over channels of all positions, need the whole sample.
+  fileprivate func cut(_ runs: Runs) -> BlockCut {
+    let isAdaptive = has(NORMKIT_SCALE_SHIFT_SAMPLES)
+    if isOfRows {
+      let outer = isAdaptive ? Int(rows / rows_per_sample) : 1, inner = Int(rows) / max(1, outer)
+      return BlockCut(outer: outer, inner: inner, item: runs.length, setsOfStretch: inner, setsOfItem: 1)
+    }
+    let isGiven = Int(method) == NORMKIT_BATCH_NORM_INFERENCE
+    let isFirst = Int(method) == NORMKIT_LAYER_NORM_CHANNELS || Int(layout) == NORMKIT_CHANNELS_FIRST
+    let samples = Int(samples), channels = Int(channels), positions = Int(positions)
+    if isGiven && (!isFirst || positions == 1) {
+      let outer = isAdaptive ? samples : 1
+      return BlockCut(outer: outer, inner: samples * positions / max(1, outer), item: channels)
+    }
+    if Int(method) == NORMKIT_LAYER_NORM_CHANNELS {
+      return BlockCut(
+        outer: samples, inner: channels, item: positions, cutsRuns: true, isWhole: true, setsOfStretch: positions,
+        parametersOfItem: 1)
+    }
+    let sets = Int(method) == NORMKIT_GROUP_NORM ? Int(groups) : channels
+    if !isFirst {
+      return BlockCut(outer: samples, inner: positions, item: channels, isWhole: true, setsOfStretch: sets)
+    }
+    let channelsPerSet = channels / max(1, sets)
+    return BlockCut(
+      outer: samples, inner: sets, item: channelsPerSet * positions, cutsRuns: true, setsOfStretch: sets,
+      setsOfItem: 1, parametersOfItem: channelsPerSet)
+  }
+
+  /// The problem of one block.
+  fileprivate func withItems(_ count: Int, _ cut: BlockCut) -> normkit_description {
+    var d = self
+    if isOfRows {
+      d.rows = Int64(count)
+    } else if cut.cutsRuns {
+      d.samples = 1
+      d.channels = Int64(count * cut.parametersOfItem)
+      d.groups = Int64(count)
+    } else {
+      // Positions; where there is but one, samples are.
+      d.layout = Int32(NORMKIT_CHANNELS_LAST)
+      d.samples = 1
+      d.positions = Int64(count)
+    }
+    return d
+  }
+}

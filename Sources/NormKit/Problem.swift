@@ -1,0 +1,123 @@
+// A method over a shape, as an engine describes it, without buffers.
+
+import CNormKit
+import NormKitFloor
+
+struct Problem: ~Copyable {
+  var request: Request
+  var view: View
+  let sets: Int
+
+  var elements: Int { request.runs.elements }
+
+  /// The job, ready but for its buffers.
+  consuming func job() -> nk_job {
+    if elements > 0 {
+      view.enter(&request.job)
+      request.job.cut()
+    }
+    return request.job
+  }
+}
+
+extension normkit_description {
+  /// What the description says of method and sizes, checked.
+  func problem() throws(Refusal) -> Problem {
+    let types = try Types(dtype, parameter_dtype)
+    try requireEpsilon(epsilon)
+    switch Int(method) {
+    case NORMKIT_LAYER_NORM, NORMKIT_RMS_NORM: return try rowsProblem(types)
+    case NORMKIT_WEIGHT_NORM, NORMKIT_SCALE_SHIFT: return try slicesProblem(types)
+    case NORMKIT_NORMALIZE, NORMKIT_LP_NORMALIZE: return try axesProblem(types)
+    case NORMKIT_LAYER_NORM_CHANNELS: return try channelsProblem(types, layout: Int32(NORMKIT_CHANNELS_FIRST))
+    default: return try channelsProblem(types, layout: layout)
+    }
+  }
+
+  private var strides: RowStrides { RowStrides(x_stride, y_stride) }
+
+  private func rowsProblem(_ types: Types) throws(Refusal) -> Problem {
+    let rows = try extent(rows, NORMKIT_ERROR_ROWS), size = try extent(size, NORMKIT_ERROR_SIZE)
+    let runs = try Runs(length: size, count: rows, strides)
+    var request = Request(types, runs, x: nil, y: nil)
+    request.parameters(nil, nil, size, segment: 1)
+    request.job.epsilon = epsilon
+    if Int(method) == NORMKIT_RMS_NORM {
+      try requireFlag(one_plus_gamma, NORMKIT_ERROR_ONE_PLUS_GAMMA)
+      request.job.statistic = Int32(NK_MEAN_SQUARE)
+      request.job.one_plus_gamma = one_plus_gamma
+    }
+    return Problem(request: request, view: runs.rowsView(), sets: rows)
+  }
+
+  private func channelsProblem(_ types: Types, layout: Int32) throws(Refusal) -> Problem {
+    let data = try Channels(layout, samples, channels, positions, strides)
+    var request = Request(types, data.runs, x: nil, y: nil)
+    request.parameters(nil, nil, data.channels, segment: data.segment)
+    request.job.epsilon = epsilon
+    switch Int(method) {
+    case NORMKIT_LAYER_NORM_CHANNELS:
+      return Problem(request: request, view: data.positionsView(), sets: data.samples &* data.positions)
+    case NORMKIT_INSTANCE_NORM, NORMKIT_GROUP_NORM:
+      let groups = Int(method) == NORMKIT_INSTANCE_NORM ? channels : groups
+      let isInstance = Int(method) == NORMKIT_INSTANCE_NORM
+      try require(isInstance || groups >= 1 && channels % groups == 0, NORMKIT_ERROR_GROUPS)
+      return Problem(
+        request: request, view: data.groupsView(Int(groups)), sets: try product(data.samples, Int(groups)))
+    case NORMKIT_BATCH_NORM_INFERENCE:
+      request.job.statistic = Int32(NK_GIVEN)
+      request.job.source = Int32(NK_FROM_VARIANCE)
+    default:
+      let isUnbiased = running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED)
+      let isBiased = running_variance_rule == Int32(NORMKIT_RUNNING_BIASED)
+      try require(isUnbiased || isBiased, NORMKIT_ERROR_RUNNING_VARIANCE)
+      try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
+      try require(data.samples &* data.positions != 1 || data.channels == 0, NORMKIT_ERROR_ONE_VALUE)
+      request.job.running_correction = isUnbiased ? 1 : 0
+      request.job.momentum = momentum
+    }
+    return Problem(request: request, view: data.channelsView(), sets: data.channels)
+  }
+
+  private func slicesProblem(_ types: Types) throws(Refusal) -> Problem {
+    let outer = try extent(outer, NORMKIT_ERROR_OUTER)
+    let slices = try extent(slices, NORMKIT_ERROR_SLICES)
+    let inner = try extent(inner, NORMKIT_ERROR_INNER)
+    var request = Request(types, try contiguousRuns(outer, slices, inner), x: nil, y: nil)
+    request.parameters(nil, nil, slices, segment: inner)
+    if Int(method) == NORMKIT_WEIGHT_NORM {
+      request.job.statistic = try normStatistic(norm)
+      request.job.rule = Int32(NK_ADDED)
+      request.job.spread_kind = Int32(NK_NORM)
+      request.job.epsilon = epsilon
+    } else {
+      request.job.statistic = Int32(NK_GIVEN)
+      request.job.source = Int32(NK_FROM_VARIANCE)
+    }
+    return Problem(request: request, view: slicesView(outer, slices, inner), sets: slices)
+  }
+
+  private func axesProblem(_ types: Types) throws(Refusal) -> Problem {
+    let isNorm = Int(method) == NORMKIT_LP_NORMALIZE
+    let statistic = isNorm ? try normStatistic(norm) : Int32(NK_MOMENTS)
+    let rule = isNorm ? Int32(NK_FLOOR) : try epsilonRule(epsilon_rule)
+    let tensor = try axisTensor()
+    var request = Request(types, try tensor.runs(), x: nil, y: nil)
+    request.job.statistic = statistic
+    request.job.rule = rule
+    request.job.epsilon = epsilon
+    if isNorm { request.job.spread_kind = Int32(NK_NORM) }
+    let sets = tensor.sets
+    return Problem(request: request, view: tensor.takeView(), sets: sets)
+  }
+
+  private func axisTensor() throws(Refusal) -> AxisTensor {
+    try withUnsafePointer(to: shape) { (shape) throws(Refusal) in
+      try withUnsafePointer(to: axes) { (axes) throws(Refusal) in
+        try AxisTensor(
+          rank, UnsafeRawPointer(shape).assumingMemoryBound(to: Int64.self), axis_count,
+          UnsafeRawPointer(axes).assumingMemoryBound(to: Int32.self))
+      }
+    }
+  }
+}

@@ -1,0 +1,65 @@
+/* A stage: one pass over a block of elements beside their normalization, while they are in cache. Blocks are worked on
+ * in the natural type, that of the computation: Double for f64, Float for all others. */
+#ifndef NORMKIT_STAGE_H
+#define NORMKIT_STAGE_H
+
+#include "vectors.h"
+
+/* What a stage does to the block at `work`. Integers are stored as normkit.h says. */
+enum {
+    NK_GATHER = 1,      /* work = source + other; either may be NULL: work = source, work = work + other */
+    NK_AFFINE = 2,      /* work = work * source + other, parameters; NULL: 1 and 0 */
+    NK_ACTIVATE = 3,    /* work = activation(work) */
+    NK_STORE = 4,       /* destination = work */
+    NK_STORE_I8 = 5,
+    NK_STORE_U8 = 6,
+    NK_STORE_ROWS = 7   /* the same as I8, with a scale for each row, which is written to `scales` */
+};
+
+/* Activations; the values of NORMKIT_RELU and its siblings. */
+enum {
+    NK_RELU = 1,
+    NK_LEAKY_RELU = 2,
+    NK_GELU = 3,
+    NK_GELU_TANH = 4,
+    NK_SILU = 5,
+    NK_SIGMOID = 6,
+    NK_TANH = 7,
+    NK_HARD_SWISH = 8
+};
+
+/* `rows` rows of `length` elements; steps lead from row to row, in elements. */
+typedef struct {
+    int32_t operation, is_double;
+    int64_t rows, length;
+    void *work;
+    int64_t work_step;
+    int32_t dtype;              /* of source and other, or of destination */
+    const void *source, *other;
+    int64_t source_step, other_step;
+    int64_t segment;            /* parameters: element i of a row has parameter i / segment */
+    int32_t one_plus_scale;
+    int32_t activation;
+    double slope;
+    void *destination;
+    int64_t destination_step;
+    double scale;
+    int32_t zero_point;
+    float *scales;              /* of row i: entry i; not aligned */
+} nk_stage;
+
+/* v / scale, rounded to the nearest integer, ties to even, + zero_point, between low and high; zero_point for NaN. */
+NK_INLINE void nk_quantize(void *p, float scale, float zero_point, float low, float high) {
+    nk_f32x16_there *v = p;
+    nk_f32x16 q = __builtin_elementwise_roundeven(*v / scale);
+    q = (nk_f32x16)((nk_u32x16)q & (nk_u32x16)(q == q)) + zero_point;
+    *v = __builtin_elementwise_min(__builtin_elementwise_max(q, (nk_f32x16){} + low), (nk_f32x16){} + high);
+}
+
+/* Stores the first `count` lanes of v, integers from -128 to 255, as bytes. */
+NK_INLINE void nk_store_bytes(void *p, int64_t count, nk_f32x16 v) {
+    typedef uint8_t bytes __attribute__((vector_size(16)));
+    bytes b = __builtin_convertvector(__builtin_convertvector(v, nk_i32x16), bytes);
+    memcpy(p, &b, (size_t)count);
+}
+#endif

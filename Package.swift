@@ -12,14 +12,16 @@ let embedded: [SwiftSetting] = [
 let boundary: [SwiftSetting] = embedded + [.enableExperimentalFeature("CImplementation")]
 
 // Kernels check nothing: sizes and pointers were checked at the boundary. They are always optimized, because only
-// then do their vectors become registers.
+// then do their vectors become registers. Loops have sixteen lanes in a step, and what has to be taken together is
+// written so: unrolled further, they are larger, and not faster.
 func kernels(_ name: String, flags: [String]) -> Target {
   .target(
     name: "Kernels\(name)",
     dependencies: ["NormKitFloor"],
     swiftSettings: embedded + [
       .unsafeFlags(
-        ["-Ounchecked", "-enforce-exclusivity=unchecked"] + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
+        ["-Ounchecked", "-enforce-exclusivity=unchecked", "-Xllvm", "-unroll-runtime=false"]
+          + ["-Xllvm", "-unroll-allow-partial=false"] + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
     ])
 }
 

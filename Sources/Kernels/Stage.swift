@@ -28,9 +28,23 @@ extension nk_stage {
     case NK_AFFINE: affine(E.self, W.self)
     case NK_ACTIVATE: activate(W.self)
     default:
-      guard let destination else { return }
-      forVectors { row, i, count in
-        E.store(destination + row &* Int(destination_step) &* E.size, i, upTo: count, load(W.self, row, i, count))
+      store(E.self, W.self)
+    }
+  }
+
+  @inline(__always)
+  private func store<E: Element, W: Element>(_: E.Type, _: W.Type) {
+    guard let destination else { return }
+    let bytes = Int(destination_step) &* E.size
+    if streams != 0 {
+      forWholeVectors { row, i, count in
+        let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, count)))
+        E.store(destination + row &* bytes, i, v, streams: true)
+      }
+      nk_finish_streams()
+    } else {
+      forWholeVectors { row, i, count in
+        E.store(destination + row &* bytes, i, upTo: count, load(W.self, row, i, count))
       }
     }
   }
@@ -39,16 +53,16 @@ extension nk_stage {
   private func gather<E: Element, W: Element>(_: E.Type, _: W.Type) {
     let sourceBytes = Int(source_step) &* E.size, otherBytes = Int(other_step) &* E.size
     if let source, let other {
-      forVectors { row, i, count in
+      forWholeVectors { row, i, count in
         let v = E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self)
         store(W.self, row, i, count, v + E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self))
       }
     } else if let source {
-      forVectors { row, i, count in
+      forWholeVectors { row, i, count in
         store(W.self, row, i, count, E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self))
       }
     } else if let other {
-      forVectors { row, i, count in
+      forWholeVectors { row, i, count in
         let v = E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self)
         store(W.self, row, i, count, load(W.self, row, i, count) + v)
       }
@@ -119,9 +133,24 @@ extension nk_stage {
 
   // MARK: Rows of vectors
 
-  /// Every sixteen elements of each row: `body` gets the row, the index of the first and how many they are.
+  /// Every sixteen elements of each row: `body` gets the row, the index of the first and how many they are. It is there
+  /// once, for whole vectors and parts of them.
   @inline(__always)
   func forVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
+    var row = 0
+    while row < Int(rows) {
+      var i = 0
+      while i < Int(length) {
+        body(row, i, min(16, Int(length) &- i))
+        i &+= 16
+      }
+      row &+= 1
+    }
+  }
+
+  /// The same with a copy of the body for whole vectors, for what is a few instructions.
+  @inline(__always)
+  private func forWholeVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
     let rows = Int(rows), length = Int(length)
     var row = 0
     while row < rows {

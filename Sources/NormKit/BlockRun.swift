@@ -49,20 +49,27 @@ struct BlockRun {
 
     let y = o.y + place.offset(d.y_stride) * size(d.output_dtype)
     let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
-    let stages = Stages(plan, place, work: work, step: blocks.usesWorkspace ? place.length : place.step(d.y_stride))
+    let workStep = blocks.usesWorkspace ? place.length : place.step(d.y_stride)
+    let stages = Stages(plan, place, work: work, step: workStep)
 
     var job = count == blocks.together ? blocks.job : blocks.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
-    if blocks.gathers {
-      stages.gather(job.x, step: d.x_stride, o.residual, step: d.residual_stride)
-      if d.has(NORMKIT_ADD_BIAS) { stages.affine(nil, o.bias, parameter) }
+    if blocks.gathersInSum {
+      let sum = o.sum + place.offset(d.sum_stride) * size(d.dtype)
+      Stages(plan, place, work: sum, step: place.step(d.sum_stride)).gather(o, job.x, parameter)
+      job.x = UnsafeRawPointer(sum)
+    } else if blocks.gathers {
+      stages.gather(o, job.x, parameter)
       if d.has(NORMKIT_STORE_SUM) { stages.store(o.sum, step: d.sum_stride, d.dtype) }
       stages.activate(d.activation_before)
       job.x = UnsafeRawPointer(work)
     }
 
     let statisticsSize = size(d.natural), statistics = plan.pointee.statistics(o)
-    job.y = work
+    job.y = blocks.hasAfter ? work : y
+    if blocks.streams && !blocks.hasAfter {
+      job.chooseStreams(bytes: plan.pointee.elements &* size(d.dtype), elementSize: size(d.output_dtype))
+    }
     job.gamma = gamma.map { $0 + parameter * parameterSize }
     job.beta = beta.map { $0 + parameter * parameterSize }
     job.mean = statistics.mean.map { $0 + set * statisticsSize }
@@ -77,11 +84,17 @@ struct BlockRun {
       let first = stretch * plan.pointee.parameters + parameter
       stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
     }
+    // The activation may be the last step, and write y.
+    let isLast = blocks.usesWorkspace && d.output_dtype == d.natural && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+    if isLast && d.activation_after != Int32(NORMKIT_IDENTITY) {
+      stages.activate(d.activation_after, to: o.y, step: d.y_stride)
+      return
+    }
     stages.activate(d.activation_after)
     if d.has(NORMKIT_ADD_RESIDUAL_AFTER) {
-      stages.gather(nil, step: 0, o.residual_after, step: d.residual_after_stride)
+      stages.add(o.residual_after, step: d.residual_after_stride)
     }
-    if blocks.usesWorkspace { stages.storeOutput(o, row: set) }
+    if blocks.hasAfter && blocks.usesWorkspace { stages.storeOutput(o, row: set) }
   }
 }
 
@@ -139,17 +152,26 @@ private struct Stages {
     return stage
   }
 
-  /// work = source + other, buffers of elements; other only where the plan has one.
-  func gather(_ source: UnsafeRawPointer?, step: Int64, _ other: UnsafeRawPointer?, step otherStep: Int64) {
+  /// work = x + residual + bias, what of them the plan has. `x` is that of the block.
+  func gather(_ o: normkit_operands, _ x: UnsafeRawPointer?, _ parameter: Int) {
+    let d = plan.pointee.description
+    var stage = stage(NK_GATHER, d.dtype)
+    stage.source = x
+    stage.source_step = Int64(place.step(d.x_stride))
+    if d.has(NORMKIT_ADD_RESIDUAL) {
+      stage.other = UnsafeRawPointer(o.residual + place.offset(d.residual_stride) * size(d.dtype))
+      stage.other_step = Int64(place.step(d.residual_stride))
+    }
+    run(&stage)
+    if d.has(NORMKIT_ADD_BIAS) { affine(nil, o.bias, parameter) }
+  }
+
+  /// work = work + other, a buffer of elements.
+  func add(_ other: UnsafeRawPointer?, step: Int64) {
     let dtype = plan.pointee.description.dtype
     var stage = stage(NK_GATHER, dtype)
-    stage.source = source
-    stage.source_step = Int64(place.step(step))
-    let isAfter = source == nil
-    if isAfter || plan.pointee.description.has(NORMKIT_ADD_RESIDUAL) {
-      stage.other = other.map { $0 + place.offset(otherStep) * size(dtype) }
-      stage.other_step = Int64(place.step(otherStep))
-    }
+    stage.other = other.map { $0 + place.offset(step) * size(dtype) }
+    stage.other_step = Int64(place.step(step))
     run(&stage)
   }
 
@@ -164,20 +186,36 @@ private struct Stages {
     run(&stage)
   }
 
-  func activate(_ activation: Int32) {
+  /// work = activation(work), or, with a destination of the same type, destination = activation(work).
+  func activate(_ activation: Int32, to destination: UnsafeMutableRawPointer? = nil, step: Int64 = 0) {
     guard activation != Int32(NORMKIT_IDENTITY) else { return }
     var stage = stage(NK_ACTIVATE, 0)
     stage.activation = activation
     stage.slope = plan.pointee.description.slope
-    run(&stage)
+    write(&stage, to: destination, step: step, plan.pointee.description.natural)
   }
 
   /// destination = work, in another type or place.
   func store(_ destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) {
     var stage = stage(NK_STORE, dtype)
+    write(&stage, to: destination, step: step, dtype)
+  }
+
+  /// Runs a stage that writes to a buffer of elements.
+  private func write(_ stage: inout nk_stage, to destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) {
     stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
     stage.destination_step = Int64(place.step(step))
+    if destination != nil && plan.pointee.blocks.map({ $0.pointee.streams }) == true {
+      stage.streams = canStream(stage.destination, step: step, dtype) ? 1 : 0
+    }
     run(&stage)
+  }
+
+  /// Whether all rows of the block start and end at cache lines, where they are written.
+  private func canStream(_ destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) -> Bool {
+    let bytes = size(dtype), line = lineBytes - 1
+    let isAligned = Int(bitPattern: destination) & line == 0 && place.step(step) * bytes & line == 0
+    return isAligned && place.length * bytes & line == 0
   }
 
   /// y, from the workspace. `row`: the first row of the block.

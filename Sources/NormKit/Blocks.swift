@@ -4,7 +4,7 @@ import CNormKit
 import NormKitFloor
 
 /// Bytes of a block, in the type of computation, if it can be cut so small.
-private let blockBytes = 16 * 1024
+private let blockBytes = 32 * 1024
 
 /// `outer` stretches of `inner` items, of which a block has up to `together`.
 struct Blocks {
@@ -26,8 +26,14 @@ struct Blocks {
 
   /// Whether x is brought to the type of computation, and has everything added, before it is normalized.
   let gathers: Bool
+  /// Whether x with what was added to it is formed in `sum`, where it is wanted; otherwise where the block is.
+  let gathersInSum: Bool
+  /// Whether something comes after the normalization. Without it, y is what the normalization writes.
+  let hasAfter: Bool
   /// Whether the block stands in the workspace, and not in y.
   let usesWorkspace: Bool
+  /// Whether y and sum are so large that they are better written past the caches.
+  let streams: Bool
   /// Bytes of gamma and of beta in the type of computation, if they have to be converted; and of all that a part needs.
   let parameterBytes: Int
   let partBytes: Int
@@ -38,11 +44,11 @@ struct Blocks {
   /// - runs: of x.
   init(_ d: normkit_description, _ runs: Runs) throws(Refusal) {
     let elementSize = size(d.natural), isHalf = size(d.dtype) == 2
-    let hasAfter =
-      d.has(NORMKIT_SCALE_SHIFT_SAMPLES) || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || d.activation_after != 0
-      || d.output_dtype != d.dtype
-    gathers = d.hasBefore || isHalf && hasAfter
-    usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+    gathers = d.hasBefore || isHalf && d.hasAfter
+    hasAfter = d.hasAfter || d.output_dtype != (gathers ? d.natural : d.dtype)
+    streams = runs.elements * size(d.dtype) >= Int(nk_streaming_bytes()) / 2
+    usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
+    gathersInSum = d.has(NORMKIT_STORE_SUM) && !isHalf && !streams && d.activation_before == 0
 
     let cut = d.cut(runs)
     outer = cut.outer
@@ -63,17 +69,18 @@ struct Blocks {
     small.dtype = gathers ? d.natural : d.dtype
     let converts = gathers && size(d.parameter_dtype) == 2
     if converts { small.parameter_dtype = d.natural }
-    // Rows of the block: in the workspace without gaps, in y as they are.
-    let blockStride = usesWorkspace || cutsRuns ? 0 : d.y_stride
-    small.y_stride = blockStride
-    small.x_stride = gathers ? blockStride : cutsRuns ? 0 : d.x_stride
+    // Rows of the block: in the workspace without gaps, elsewhere as they are.
+    let workStride = usesWorkspace ? 0 : d.y_stride
+    small.x_stride = cutsRuns ? 0 : gathersInSum ? d.sum_stride : gathers ? workStride : d.x_stride
+    small.y_stride = cutsRuns ? 0 : hasAfter ? workStride : d.y_stride
     job = try small.withItems(together, cut).problem().job()
     let last = inner - (inner - 1) / together * together
     lastJob = try small.withItems(last, cut).problem().job()
 
     let parameters = d.isOfRows ? Int(d.size) : Int(d.channels)
     parameterBytes = converts ? roundedUp(parameters * elementSize) : 0
-    partBytes = 2 * parameterBytes + (usesWorkspace ? roundedUp(together * item * elementSize) : 0)
+    let needsWork = usesWorkspace && (hasAfter || gathers && !gathersInSum)
+    partBytes = 2 * parameterBytes + (needsWork ? roundedUp(together * item * elementSize) : 0)
   }
 }
 

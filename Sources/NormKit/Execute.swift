@@ -4,7 +4,7 @@ import CNormKit
 import NormKitFloor
 
 /// Bytes of data that a thread must get before it pays to wake it.
-private let bytesPerThread = 512 * 1024
+private let bytesPerThread = 256 * 1024
 
 extension nk_job {
   /// Runs the job. `bytes`: the size of x.

@@ -11,9 +11,15 @@ extension normkit_description {
     fusions != 0 || activation_before != 0 || activation_after != 0 || output_dtype != dtype
   }
 
-  /// Whether something comes before the normalization, or after it.
+  /// Whether something comes before the normalization.
   var hasBefore: Bool {
     has(NORMKIT_ADD_RESIDUAL) || has(NORMKIT_ADD_BIAS) || activation_before != Int32(NORMKIT_IDENTITY)
+  }
+
+  /// Whether something comes after it, of which another type of y is a part.
+  var hasAfter: Bool {
+    has(NORMKIT_SCALE_SHIFT_SAMPLES) || has(NORMKIT_ADD_RESIDUAL_AFTER)
+      || activation_after != Int32(NORMKIT_IDENTITY) || output_dtype != dtype
   }
 
   var isOfRows: Bool { Int(method) == NORMKIT_LAYER_NORM || Int(method) == NORMKIT_RMS_NORM }

@@ -46,7 +46,7 @@ public func normkit_plan_run_parallel(
 }
 
 /// Bytes of x for which it pays to wake a thread.
-private let bytesPerThread = 512 * 1024
+private let bytesPerThread = 256 * 1024
 
 @_cdecl("normkit_plan_run_threads") @implementation
 public func normkit_plan_run_threads(_ plan: OpaquePointer!, _ operands: UnsafePointer<normkit_operands>!) -> Int32 {

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* ---- The count ----------------------------------------------------------------------------------------- */
 
@@ -31,13 +32,14 @@ void nk_set_thread_count(int32_t count) { atomic_store(&thread_count, count); }
 
 /* ---- The threads --------------------------------------------------------------------------------------- */
 
-/* One call at a time has the threads: it holds `user`. `lock` guards the rest, except for `next`. */
+/* One call at a time has the threads: it holds `user`. `lock` guards the rest, except for `next`; `open` and `joined`
+ * are also read without it. */
 static struct {
     pthread_mutex_t user, lock;
     pthread_cond_t wake, done;
-    int32_t started;        /* threads that exist */
-    int32_t open;           /* how many more may join the work at hand */
-    int32_t joined;         /* how many are at it */
+    int32_t started;            /* threads that exist */
+    _Atomic int32_t open;       /* how many more may join the work at hand */
+    _Atomic int32_t joined;     /* how many are at it */
     bool watches_forks;
 
     nk_kernel kernel;
@@ -70,6 +72,34 @@ static void work(void) {
     }
 }
 
+/* To wake a thread takes longer than many a call. Who waits looks for so long, at least, before it goes to sleep. */
+static const int64_t awake_nanoseconds = 50000;
+
+static int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Waits until `value` is zero, or is not, but not for long. */
+static void look_at(_Atomic int32_t *value, bool until_zero) {
+    const int64_t end = nanoseconds() + awake_nanoseconds;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if ((atomic_load_explicit(value, memory_order_acquire) == 0) == until_zero) return;
+            relax();
+        }
+    } while (nanoseconds() < end);
+}
+
 static void *stand_by(void *unused) {
     (void)unused;
     pthread_mutex_lock(&pool.lock);
@@ -81,6 +111,9 @@ static void *stand_by(void *unused) {
         work();
         pthread_mutex_lock(&pool.lock);
         if (--pool.joined == 0) pthread_cond_signal(&pool.done);
+        pthread_mutex_unlock(&pool.lock);
+        look_at(&pool.open, false);
+        pthread_mutex_lock(&pool.lock);
     }
     return NULL;
 }
@@ -127,6 +160,9 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
 
     pthread_mutex_lock(&pool.lock);
     pool.open = 0; /* who has not woken up yet need not */
+    pthread_mutex_unlock(&pool.lock);
+    look_at(&pool.joined, true);
+    pthread_mutex_lock(&pool.lock);
     while (pool.joined > 0) pthread_cond_wait(&pool.done, &pool.lock);
     pthread_mutex_unlock(&pool.lock);
     pthread_mutex_unlock(&pool.user);

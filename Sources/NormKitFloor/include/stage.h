@@ -9,7 +9,7 @@
 enum {
     NK_GATHER = 1,      /* work = source + other; either may be NULL: work = source, work = work + other */
     NK_AFFINE = 2,      /* work = work * source + other, parameters; NULL: 1 and 0 */
-    NK_ACTIVATE = 3,    /* work = activation(work) */
+    NK_ACTIVATE = 3,    /* destination = activation(work), in the type of work; NULL: work = activation(work) */
     NK_STORE = 4,       /* destination = work */
     NK_STORE_I8 = 5,
     NK_STORE_U8 = 6,
@@ -43,6 +43,7 @@ typedef struct {
     double slope;
     void *destination;
     int64_t destination_step;
+    int32_t streams;            /* whether it is written past the caches: rows start and end at multiples of 64 bytes */
     double scale;
     int32_t zero_point;
     float *scales;              /* of row i: entry i; not aligned */

@@ -1,0 +1,66 @@
+/* What activation functions need beside the vocabulary of vectors.h, in the same form: comparisons, signs and
+ * exponents of sixteen lanes, which change the vector at `p`. */
+#ifndef NORMKIT_ACTIVATIONS_H
+#define NORMKIT_ACTIVATIONS_H
+
+#include "vectors.h"
+
+/* a where the lanes of `condition`, the result of a comparison, hold, else b. */
+#define NK_WHERE(bits, condition, a, b)                                                                       \
+    (__typeof__(a))(((bits)(condition) & (bits)(a)) | (~(bits)(condition) & (bits)(b)))
+
+#define NK_ACTIVATION_PRIMITIVES(type, lanes, lanes_there, bits, sign_bit, mantissa)                          \
+    /* The smaller, or the larger, of v and a limit. NaN stays NaN, and a zero the zero that it is. */        \
+    NK_INLINE void nk_at_most_##type(void *p, lanes limit) {                                                  \
+        lanes_there *v = p;                                                                                   \
+        *v = NK_WHERE(bits, limit < *v, limit, *v);                                                           \
+    }                                                                                                         \
+    NK_INLINE void nk_at_least_##type(void *p, lanes limit) {                                                 \
+        lanes_there *v = p;                                                                                   \
+        *v = NK_WHERE(bits, limit > *v, limit, *v);                                                           \
+    }                                                                                                         \
+    /* `other` where v is negative, that is, less than 0. */                                                  \
+    NK_INLINE void nk_where_negative_##type(void *p, lanes other) {                                           \
+        lanes_there *v = p;                                                                                   \
+        *v = NK_WHERE(bits, *v < 0, other, *v);                                                               \
+    }                                                                                                         \
+    /* 0 where v is less than 0, else 1. */                                                                   \
+    NK_INLINE void nk_step_##type(void *p) {                                                                  \
+        lanes_there *v = p;                                                                                   \
+        lanes zero = {0};                                                                                     \
+        *v = NK_WHERE(bits, *v < 0, zero, zero + 1);                                                          \
+    }                                                                                                         \
+    NK_INLINE void nk_negate_##type(void *p) {                                                                \
+        lanes_there *v = p;                                                                                   \
+        *v = -*v;                                                                                             \
+    }                                                                                                         \
+    NK_INLINE void nk_copy_sign_##type(void *p, lanes signs) {                                                \
+        lanes_there *v = p;                                                                                   \
+        *v = (lanes)(((bits)*v & ~sign_bit) | ((bits)signs & sign_bit));                                      \
+    }                                                                                                         \
+    /* The number whose exponent field is the low bits of v. */                                               \
+    NK_INLINE void nk_exponent_##type(void *p) {                                                              \
+        lanes_there *v = p;                                                                                   \
+        *v = (lanes)((bits)*v << mantissa);                                                                   \
+    }
+
+NK_ACTIVATION_PRIMITIVES(f32, nk_f32x16, nk_f32x16_there, nk_u32x16, 0x80000000u, 23)
+NK_ACTIVATION_PRIMITIVES(f64, nk_f64x16, nk_f64x16_there, nk_u64x16, 0x8000000000000000ull, 52)
+#undef NK_ACTIVATION_PRIMITIVES
+
+/* What a product lost by rounding, p = a * b - product, where there is no instruction that rounds it once. */
+NK_INLINE void nk_product_error_f32(void *p, nk_f32x16 a, nk_f32x16 b) {
+    nk_f32x16_there *product = p;
+    nk_f64x16 exact = __builtin_convertvector(a, nk_f64x16) * __builtin_convertvector(b, nk_f64x16);
+    *product = __builtin_convertvector(exact - __builtin_convertvector(*product, nk_f64x16), nk_f32x16);
+}
+/* By Dekker's halves; a and b are less than 2^996. */
+NK_INLINE void nk_product_error_f64(void *p, nk_f64x16 a, nk_f64x16 b) {
+    nk_f64x16_there *product = p;
+    nk_f64x16 a_shift = a * 0x1p27 + a, b_shift = b * 0x1p27 + b;
+    nk_f64x16 a_high = a_shift - (a_shift - a), b_high = b_shift - (b_shift - b);
+    nk_f64x16 a_low = a - a_high, b_low = b - b_high;
+    *product = ((a_high * b_high - *product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+}
+
+#endif

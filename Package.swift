@@ -13,15 +13,17 @@ let boundary: [SwiftSetting] = embedded + [.enableExperimentalFeature("CImplemen
 
 // Kernels check nothing: sizes and pointers were checked at the boundary. They are always optimized, because only
 // then do their vectors become registers. Loops have sixteen lanes in a step, and what has to be taken together is
-// written so: unrolled further, they are larger, and not faster.
+// written so: unrolled further, they are larger, and not faster. Guards of the stack would check small arrays of fixed
+// size, of which kernels have many.
 func kernels(_ name: String, flags: [String]) -> Target {
   .target(
     name: "Kernels\(name)",
     dependencies: ["NormKitFloor"],
     swiftSettings: embedded + [
       .unsafeFlags(
-        ["-Ounchecked", "-enforce-exclusivity=unchecked", "-Xllvm", "-unroll-runtime=false"]
-          + ["-Xllvm", "-unroll-allow-partial=false"] + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
+        ["-Ounchecked", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"]
+          + ["-unroll-runtime=false", "-unroll-allow-partial=false"].flatMap { ["-Xllvm", $0] }
+          + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
     ])
 }
 

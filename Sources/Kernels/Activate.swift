@@ -20,11 +20,24 @@ extension nk_stage {
   /// In place, or to `destination` where there is one, in the same type.
   @inline(__always)
   private func apply<F: Activation, W: Element>(_ function: F, _: W.Type) {
-    let isInPlace = destination == nil, streams = streams != 0
-    let target: UnsafeMutableRawPointer = isInPlace ? work : destination
-    let bytes = Int(isInPlace ? work_step : destination_step) &* W.size
-    forVectors { row, i, count in
-      W.store(target + row &* bytes, i, upTo: count, function.apply(load(W.self, row, i, count)), streams: streams)
+    let rows = Int(rows), length = Int(length), streams = streams != 0
+    let isInPlace = destination == nil
+    var source = UnsafeRawPointer(work!), target: UnsafeMutableRawPointer = isInPlace ? work : destination
+    let sourceStep = Int(work_step) &* W.size
+    let targetStep = isInPlace ? sourceStep : Int(destination_step) &* W.size
+    var row = 0
+    while row < rows {
+      var i = 0
+      while i < length {
+        let count = min(16, length &- i)
+        let v = function.apply(W.load(source, i, upTo: count, as: W.Natural.self))
+        W.store(target, i, upTo: count, v, streams: streams)
+        if streams { bringNear(row, i) }
+        i &+= 16
+      }
+      source += sourceStep
+      target += targetStep
+      row &+= 1
     }
     if streams { nk_finish_streams() }
   }

@@ -113,6 +113,19 @@ private func withoutTail<A: Arithmetic>(_ x: SIMD16<A>, _ tail: SIMD16<A>) -> SI
 /// t * e / (1 + e) / unit for e = exp(v + vLow), v <= 0.
 @inline(__always)
 private func logistic<A: Arithmetic>(_ t: SIMD16<A>, _ v: SIMD16<A>, _ vLow: SIMD16<A>) -> SIMD16<A> {
+  var result = t
+  if hasFMA { formLogistic(&result, v, vLow) } else { formLogisticByCall(&result, v, vLow) }
+  return result
+}
+
+/// Without fma, a vector is four or eight registers, and all of this much code.
+@inline(never)
+private func formLogisticByCall<A: Arithmetic>(_ t: inout SIMD16<A>, _ v: SIMD16<A>, _ vLow: SIMD16<A>) {
+  formLogistic(&t, v, vLow)
+}
+
+@inline(__always)
+private func formLogistic<A: Arithmetic>(_ t: inout SIMD16<A>, _ v: SIMD16<A>, _ vLow: SIMD16<A>) {
   let e = Exponential(v, vLow)
   let scale = e.scale * A.splat(A.unit)
   let power = A.fma(scale, e.less1, scale)
@@ -120,7 +133,7 @@ private func logistic<A: Arithmetic>(_ t: SIMD16<A>, _ v: SIMD16<A>, _ vLow: SIM
   let inverse = A.divide(A.splat(1), d)
   let q = t * inverse
   let rest = A.fma(A.negate(q), dLow, A.fma(A.negate(q), d, t))
-  return e.times(q, rest * inverse)
+  t = e.times(q, rest * inverse)
 }
 
 /// a * b in two parts, the rounded product and what it lost.
@@ -130,13 +143,25 @@ private func product<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> (SIMD16<A
   return (high, A.productError(a, b, high))
 }
 
-/// exp(v + vLow) = scale * unit * (1 + less1), v <= 0. The scale is a power of two, and larger by 1 / unit than it would
-/// have to be, so that results that underflow are rounded once, by a multiplication with `unit`.
+/// exp(v + vLow) = scale * unit * (1 + less1), v <= 0. The scale is a power of two, and larger by 1 / unit than it
+/// would have to be, so that results that underflow are rounded once, by a multiplication with `unit`.
 private struct Exponential<A: Arithmetic> {
-  let scale, less1: SIMD16<A>
+  private(set) var scale, less1: SIMD16<A>
 
   @inline(__always)
   init(_ v: SIMD16<A>, _ vLow: SIMD16<A>) {
+    scale = v
+    less1 = vLow
+    if hasFMA { form() } else { formByCall() }
+  }
+
+  @inline(never)
+  private mutating func formByCall() { form() }
+
+  /// `scale` and `less1` from v and vLow, which stand in their places.
+  @inline(__always)
+  private mutating func form() {
+    let v = scale, vLow = less1
     // Numbers of the size of `rounder` are whole; its last digits are the exponent of 1 / unit.
     let shifted = A.fma(v, A.splat(0x1.71547652b82fep+0), A.splat(A.rounder))
     let count = A.splat(A.rounder) - shifted
@@ -303,7 +328,9 @@ extension Double: ActivationArithmetic {
   @inline(__always)
   static func exponentialSeries(_ r: SIMD16<Double>, _ square: SIMD16<Double>) -> SIMD16<Double> {
     let low = fma(line(r, 0x1.555555555553fp-5, 0x1.111111110f6dap-7), square, line(r, 0x1p-1, 0x1.5555555555559p-3))
-    let middle = fma(line(r, 0x1.a01a017bbf19cp-16, 0x1.71ddf87f2a0efp-19), square, line(r, 0x1.6c16c16c1f08cp-10, 0x1.a01a01afd3b58p-13))
+    let middle = fma(
+      line(r, 0x1.a01a017bbf19cp-16, 0x1.71ddf87f2a0efp-19), square,
+      line(r, 0x1.6c16c16c1f08cp-10, 0x1.a01a01afd3b58p-13))
     let high = fma(splat(0x1.1ee872259901p-29), square, line(r, 0x1.27e5363b9fcf6p-22, 0x1.af5e744bf9eb1p-26))
     let fourth = square * square
     return fma(fma(high, fourth, middle), fourth, low)

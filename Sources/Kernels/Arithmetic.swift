@@ -132,6 +132,7 @@ extension Double: Arithmetic {
 
 /// Not constants in the eyes of the compiler, which would warn of branches that are not taken.
 @inline(__always) var hasWideRegisters: Bool { Int32(truncatingIfNeeded: NK_WIDE_REGISTERS) == 1 }
+@inline(__always) var hasFourVectors: Bool { Int32(truncatingIfNeeded: NK_FOUR_VECTORS) == 1 }
 @inline(__always) var hasFMA: Bool { Int32(truncatingIfNeeded: NK_HAS_FMA) == 1 }
 
 extension Arithmetic {

@@ -40,6 +40,7 @@ extension nk_stage {
       forWholeVectors { row, i, count in
         let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, count)))
         E.store(destination + row &* bytes, i, v, streams: true)
+        bringNear(row, i)
       }
       nk_finish_streams()
     } else {
@@ -115,9 +116,10 @@ extension nk_stage {
         UnsafeMutableRawPointer(scales).storeBytes(of: scale, toByteOffset: row &* F32.size, as: Float.self)
       }
       let bytes = destination + row &* Int(destination_step), zero = Float(zero_point)
-      one.forVectors { _, i, count in
+      one.forWholeVectors { _, i, count in
         let v = one.load(F32.self, 0, i, count)
         nk_store_bytes(bytes + i, Int64(count), changed(v) { nk_quantize(&$0, scale, zero, low, high) })
+        bringNear(row, i)
       }
       row &+= 1
     }
@@ -137,20 +139,22 @@ extension nk_stage {
   /// once, for whole vectors and parts of them.
   @inline(__always)
   func forVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
+    let rows = Int(rows), length = Int(length)
     var row = 0
-    while row < Int(rows) {
+    while row < rows {
       var i = 0
-      while i < Int(length) {
-        body(row, i, min(16, Int(length) &- i))
+      while i < length {
+        body(row, i, min(16, length &- i))
         i &+= 16
       }
       row &+= 1
     }
   }
 
-  /// The same with a copy of the body for whole vectors, for what is a few instructions.
+  /// The same with a copy of the body for whole vectors, where that is a few instructions.
   @inline(__always)
   private func forWholeVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
+    if !hasFourVectors { return forVectors(body) }
     let rows = Int(rows), length = Int(length)
     var row = 0
     while row < rows {
@@ -162,6 +166,14 @@ extension nk_stage {
       if i < length { body(row, i, length &- i) }
       row &+= 1
     }
+  }
+
+  /// Reading goes on while writing waits for memory.
+  @inline(__always)
+  func bringNear(_ row: Int, _ i: Int) {
+    guard let ahead else { return }
+    let offset = row &* Int(ahead_step) &+ i &* Int(ahead_size)
+    nk_bring_near(ahead + offset)
   }
 
   @inline(__always)

@@ -36,23 +36,23 @@ struct BlockRun {
   }
 
   func run(_ range: Range<Int>) {
-    for block in range { run(block) }
+    for block in range { run(block, isLast: block + 1 == range.upperBound) }
   }
 
-  private func run(_ block: Int) {
+  private func run(_ block: Int, isLast: Bool) {
     let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
-    let stretch = block / blocks.blocksOfStretch, first = block % blocks.blocksOfStretch * blocks.together
-    let count = min(blocks.together, blocks.inner - first)
-    let place = Place(blocks, plan.pointee.runs.length, stretch: stretch, first: first, count: count)
-    let parameter = first * blocks.parametersOfItem
-    let set = stretch * blocks.setsOfStretch + first * blocks.setsOfItem
+    let place = Place(blocks, plan.pointee.runs.length, block)
+    let parameter = place.first * blocks.parametersOfItem
+    let set = place.stretch * blocks.setsOfStretch + place.first * blocks.setsOfItem
 
     let y = o.y + place.offset(d.y_stride) * size(d.output_dtype)
     let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
     let workStep = blocks.usesWorkspace ? place.length : place.step(d.y_stride)
-    let stages = Stages(plan, place, work: work, step: workStep)
+    let following = Place(blocks, plan.pointee.runs.length, block + 1)
+    let next = isLast ? nil : UnsafeRawPointer(o.x + following.offset(d.x_stride) * size(d.dtype))
+    let stages = Stages(plan, place, work: work, step: workStep, ahead: next)
 
-    var job = count == blocks.together ? blocks.job : blocks.lastJob
+    var job = place.count == blocks.together ? blocks.job : blocks.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
     if blocks.gathersInSum {
       let sum = o.sum + place.offset(d.sum_stride) * size(d.dtype)
@@ -81,7 +81,7 @@ struct BlockRun {
     nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
 
     if d.has(NORMKIT_SCALE_SHIFT_SAMPLES) {
-      let first = stretch * plan.pointee.parameters + parameter
+      let first = place.stretch * plan.pointee.parameters + parameter
       stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
     }
     // The activation may be the last step, and write y.
@@ -100,22 +100,24 @@ struct BlockRun {
 
 /// Where a block lies: rows of neighbouring elements.
 private struct Place {
-  let rows: Int
-  let length: Int
-  private let stretch, index, element: Int
+  /// Which stretch it is of, and its first item there; how many items it has.
+  let stretch, first, count: Int
+  let rows, length: Int
+  private let run, index, element: Int
   private let cutsRuns: Bool
 
   /// - run: elements of a run of memory.
-  init(_ blocks: Blocks, _ run: Int, stretch: Int, first: Int, count: Int) {
+  init(_ blocks: Blocks, _ run: Int, _ block: Int) {
+    stretch = block / blocks.blocksOfStretch
+    first = block % blocks.blocksOfStretch * blocks.together
+    count = min(blocks.together, blocks.inner - first)
     cutsRuns = blocks.cutsRuns
     rows = cutsRuns ? 1 : count
     length = cutsRuns ? count * blocks.item : blocks.item
-    self.stretch = stretch
     self.run = run
     index = stretch * blocks.inner + first
     element = first * blocks.item
   }
-  private let run: Int
 
   /// Elements from one row to the next.
   func step(_ stride: Int64) -> Int { stride == 0 ? run : Int(stride) }
@@ -132,8 +134,14 @@ private struct Stages {
   private let place: Place
   private let work: UnsafeMutableRawPointer
   private let workStep: Int
+  private let ahead: UnsafeRawPointer?
 
-  init(_ plan: UnsafePointer<Plan>, _ place: Place, work: UnsafeMutableRawPointer, step: Int) {
+  /// - ahead: where x of the next block begins.
+  init(
+    _ plan: UnsafePointer<Plan>, _ place: Place, work: UnsafeMutableRawPointer, step: Int,
+    ahead: UnsafeRawPointer? = nil
+  ) {
+    self.ahead = ahead
     self.plan = plan
     self.place = place
     self.work = work
@@ -207,8 +215,17 @@ private struct Stages {
     stage.destination_step = Int64(place.step(step))
     if destination != nil && plan.pointee.blocks.map({ $0.pointee.streams }) == true {
       stage.streams = canStream(stage.destination, step: step, dtype) ? 1 : 0
+      lookAhead(&stage)
     }
     run(&stage)
+  }
+
+  /// Has x of the next block brought near.
+  private func lookAhead(_ stage: inout nk_stage) {
+    let d = plan.pointee.description
+    stage.ahead = ahead
+    stage.ahead_step = Int64(place.step(d.x_stride) * size(d.dtype))
+    stage.ahead_size = Int64(size(d.dtype))
   }
 
   /// Whether all rows of the block start and end at cache lines, where they are written.
@@ -233,6 +250,7 @@ private struct Stages {
     }
     stage.destination = o.y + place.offset(d.y_stride)
     stage.destination_step = Int64(place.step(d.y_stride))
+    lookAhead(&stage)
     run(&stage)
   }
 

@@ -44,10 +44,15 @@ typedef struct {
     void *destination;
     int64_t destination_step;
     int32_t streams;            /* whether it is written past the caches: rows start and end at multiples of 64 bytes */
+    const void *ahead;          /* what is read next, brought near while `destination` is written past the caches, in
+                                   rows like those of the block; NULL: nothing */
+    int64_t ahead_step, ahead_size;     /* bytes from row to row, and of an element */
     double scale;
     int32_t zero_point;
     float *scales;              /* of row i: entry i; not aligned */
 } nk_stage;
+
+NK_INLINE void nk_bring_near(const void *p) { __builtin_prefetch(p); }
 
 /* v / scale, rounded to the nearest integer, ties to even, + zero_point, between low and high; zero_point for NaN. */
 NK_INLINE void nk_quantize(void *p, float scale, float zero_point, float low, float high) {

@@ -221,7 +221,7 @@ static void about_the_library(void)
     CHECK(normkit_version() == NORMKIT_VERSION);
     CHECK(strcmp(normkit_version_string(), "0.1.0") == 0);
     CHECK(strcmp(normkit_isa(), "none") != 0);
-    for (int status = -1; status <= 100; status++)
+    for (int status = -1; status <= 130; status++)
         CHECK(normkit_status_string(status) && normkit_status_string(status)[0]);
     CHECK(strcmp(normkit_status_string(NORMKIT_ERROR_X_NULL), normkit_status_string(NORMKIT_ERROR_Y_NULL)) != 0);
 }

@@ -7,18 +7,20 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1" && cd "$1"
 
 "$source/bindings/c/install.sh" "$PWD/usr"
-cp "$source"/bindings/c/{example,train}.c .
+cp "$source"/bindings/c/{example,train,engine}.c .
 
 PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --exact-version="$(sed -n 's/^set(PACKAGE_VERSION "\(.*\)")/\1/p' \
     usr/lib/cmake/NormKit/NormKitConfigVersion.cmake)" normkit
 by_pkg_config() {
     # shellcheck disable=SC2046 # several words are wanted
     gcc -std=c99 -pedantic -Wall -Wextra -Werror "$1.c" -o "$1" \
-        $(PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --cflags --libs normkit) -lm
+        $(PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig pkg-config --cflags --libs normkit) -pthread -lm
     LD_LIBRARY_PATH=$PWD/usr/lib "./$1"
 }
 by_pkg_config example > by_pkg_config.txt
-by_pkg_config train     # exits with 1 if it has not found what it looks for
+# These exit with 1 if they have not found what they look for.
+by_pkg_config train
+by_pkg_config engine
 
 mkdir -p project
 cat > project/CMakeLists.txt << 'END'

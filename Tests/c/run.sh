@@ -15,15 +15,18 @@ link=(-L"$work/usr/lib" -Wl,-rpath,"$work/usr/lib" -lnormkit -lm -pthread)
 bindings/c/install.sh "$work/usr" > /dev/null
 
 # What is right or wrong on each instruction set; its name is their argument.
-tests=(functions gradients synchronized)
+tests=(functions gradients synchronized plans)
 
-for program in "${tests[@]}" process bits; do
+for program in "${tests[@]}" process bits plan_bits; do
     gcc -std=c99 -D_POSIX_C_SOURCE=200809L -O2 "${strict[@]}" "Tests/c/$program.c" -o "$work/$program" "${link[@]}"
 done
 
+# All hash lines, from programs that this command runs.
+bits_of() { "$@" "$work/bits" && "$@" "$work/plan_bits"; }
+
 # The hash lines of one instruction set, or nothing where this processor does not have it.
 native_bits() {
-    if NORMKIT_ISA=$1 "$work/functions" "$1" > /dev/null 2>&1; then NORMKIT_ISA=$1 "$work/bits"; fi
+    if NORMKIT_ISA=$1 "$work/functions" "$1" > /dev/null 2>&1; then bits_of env "NORMKIT_ISA=$1"; fi
 }
 
 if [ "${1:-}" = old ]; then
@@ -34,7 +37,7 @@ if [ "${1:-}" = old ]; then
         echo "${processor%%,*}"
         for program in "${tests[@]}"; do "${emulator[@]}" "$work/$program" "$isa"; done
         "${emulator[@]}" "$work/process"
-        "${emulator[@]}" "$work/bits" > "$work/emulated"
+        bits_of "${emulator[@]}" > "$work/emulated"
         native_bits "$isa" > "$work/native"
         [ ! -s "$work/native" ] || diff "$work/native" "$work/emulated"
     done
@@ -64,7 +67,7 @@ for isa in x86-64-v4 x86-64-v3 x86-64-v2; do
     [ -s "$work/$isa.bits" ] || { echo "this processor has no $isa"; continue; }
     tested=$((tested + 1))
     for program in "${tests[@]}"; do NORMKIT_ISA=$isa "$work/$program" "$isa"; done
-    NORMKIT_ISA=$isa "$work/bits" 3 | diff "$work/$isa.bits" -
+    { NORMKIT_ISA=$isa "$work/bits" 3 && NORMKIT_ISA=$isa "$work/plan_bits" 3; } | diff "$work/$isa.bits" -
 done
 [ "$tested" -gt 0 ]
 "$work/process"

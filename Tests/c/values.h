@@ -17,6 +17,8 @@ static inline uint64_t random_bits(void)
 /* Size of an element in bytes; 8, the largest, for what is no dtype. */
 static inline size_t element_size(int32_t dtype)
 {
+    if (dtype == NORMKIT_I8 || dtype == NORMKIT_U8)
+        return 1;
     return dtype == NORMKIT_F32 ? 4 : dtype == NORMKIT_F16 || dtype == NORMKIT_BF16 ? 2 : 8;
 }
 

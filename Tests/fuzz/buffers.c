@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { LIMIT = 1 << 15, BUFFERS = 12 };     /* elements of the largest buffer; buffers of a call */
+enum { LIMIT = 1 << 15, WORKSPACE = 1 << 20, BUFFERS = 20 };  /* elements of the largest buffers; buffers of a call */
 
 #define REQUIRE(condition)                                                                \
     do {                                                                                  \
@@ -20,7 +20,7 @@ enum { LIMIT = 1 << 15, BUFFERS = 12 };     /* elements of the largest buffer; b
 
 static buffer buffers[BUFFERS];
 static int used;
-static __int128 largest;    /* elements of the largest buffer that was asked for */
+static int is_too_large;    /* a buffer that was asked for */
 
 int64_t x_stride, y_stride, dx_stride;
 
@@ -59,7 +59,7 @@ static void fill_buffer(buffer *b, int only_positive)
             b->data[i] = (char)random_bits();
 }
 
-buffer *strided(int32_t type, int64_t runs, int64_t run, int64_t stride, int written)
+static buffer *add(int32_t type, int64_t runs, int64_t run, int64_t stride, int written, int limit)
 {
     if (used == BUFFERS)
         abort();
@@ -67,14 +67,20 @@ buffer *strided(int32_t type, int64_t runs, int64_t run, int64_t stride, int wri
     *b = (buffer){.type = type, .runs = runs < 0 ? 0 : runs, .run = run < 0 ? 0 : run, .written = written};
     b->stride = stride < b->run ? b->run : stride;
     b->elements = b->runs == 0 || b->run == 0 ? 0 : (__int128)(b->runs - 1) * b->stride + b->run;
-    if (b->elements > largest)
-        largest = b->elements;
+    is_too_large |= b->elements > limit;
     /* Where it is too large, nothing is called with it, unless that has to be refused. */
-    b->bytes = b->elements > LIMIT ? 0 : (size_t)b->elements * element_size(type);
+    b->bytes = b->elements > limit ? 0 : (size_t)b->elements * element_size(type);
     allocate(b);
     fill_buffer(b, 0);
     return b;
 }
+
+buffer *strided(int32_t type, int64_t runs, int64_t run, int64_t stride, int written)
+{
+    return add(type, runs, run, stride, written, LIMIT);
+}
+
+void *workspace(int64_t bytes) { return add(NORMKIT_U8, 1, bytes, 0, 1, WORKSPACE)->data; }
 
 void *given(int32_t type, int64_t count) { return strided(type, 1, count, 0, 0)->data; }
 void *maybe(int32_t type, int64_t count) { return byte() % 4 == 0 ? NULL : given(type, count); }
@@ -99,6 +105,8 @@ void choose_strides(int64_t run, int count)
 }
 
 const void *take_x(int64_t runs, int64_t run) { return strided(dtype, runs, run, x_stride, in_place)->data; }
+
+const buffer *first_buffer(void) { return &buffers[0]; }
 
 void *part_of(const buffer *input)
 {
@@ -127,6 +135,8 @@ static int is_finite(const char *element, int32_t type)
     case NORMKIT_F16: return memcpy(&half, element, 2), (half & 0x7c00) != 0x7c00;
     case NORMKIT_BF16: return memcpy(&half, element, 2), (half & 0x7f80) != 0x7f80;
     case NORMKIT_F32: return memcpy(&single, element, 4), isfinite(single);
+    case NORMKIT_I8:
+    case NORMKIT_U8: return 1;
     default: return memcpy(&number, element, 8), isfinite(number);
     }
 }
@@ -156,7 +166,7 @@ void check(normkit_status status)
 int ready(void)
 {
     refused |= buffers[0].elements >= INT64_MAX;
-    if (largest > LIMIT && !refused)
+    if (is_too_large && !refused)
         return 0;
     for (int i = 0; i < used; i++) {
         buffers[i].before = malloc(buffers[i].bytes + 1);
@@ -177,5 +187,5 @@ void release(void)
         free(buffers[i].before);
     }
     used = 0;
-    largest = 0;
+    is_too_large = 0;
 }

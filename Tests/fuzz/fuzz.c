@@ -30,6 +30,11 @@ static const struct {
     {moments_of_channels, FINISH, WHOLE},
     {synchronized, 0, PARAMETERS}, {gradient_sums, 0, DATA}, {synchronized_backward, 0, PARAMETERS},
     {weight_penalty, 0, DATA}, {fold_batch_norm, 0, WHOLE},
+    {plans, NORMKIT_LAYER_NORM, PARAMETERS}, {plans, NORMKIT_LAYER_NORM_CHANNELS, PARAMETERS},
+    {plans, NORMKIT_RMS_NORM, PARAMETERS}, {plans, NORMKIT_BATCH_NORM_INFERENCE, PARAMETERS},
+    {plans, NORMKIT_BATCH_NORM_TRAINING, PARAMETERS}, {plans, NORMKIT_INSTANCE_NORM, PARAMETERS},
+    {plans, NORMKIT_GROUP_NORM, PARAMETERS}, {plans, NORMKIT_WEIGHT_NORM, PARAMETERS},
+    {plans, NORMKIT_SCALE_SHIFT, PARAMETERS}, {plans, NORMKIT_NORMALIZE, DATA}, {plans, NORMKIT_LP_NORMALIZE, DATA},
 };
 
 static void choose_types(int types)

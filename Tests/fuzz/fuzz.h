@@ -63,6 +63,7 @@ void *positive(int32_t type, int64_t count);        /* one of positive numbers, 
 void *maybe(int32_t type, int64_t count);           /* an input or NULL */
 void *output(int32_t type, int64_t count);
 void *result(int32_t type, int64_t count);          /* an output or NULL */
+void *workspace(int64_t bytes);                     /* also of more bytes than a buffer may have */
 
 extern int64_t x_stride, y_stride, dx_stride;       /* dy has y_stride */
 
@@ -71,6 +72,7 @@ void choose_strides(int64_t run, int count);
 void no_strides(void);
 const void *take_x(int64_t runs, int64_t run);
 void *take_y(int64_t runs, int64_t run, const void *x);     /* x, or a part of x, or memory of its own */
+const buffer *first_buffer(void);
 void *part_of(const buffer *input);     /* of an input, where the output may not be; NULL if it is too small */
 
 /* The buffers of backward functions. */
@@ -91,7 +93,7 @@ void release(void);
             check(__VA_ARGS__);     \
     } while (0)
 
-/* ---- The functions: forward.c, backward.c, merging.c -------------------------------------------------- */
+/* ---- The functions: forward.c, backward.c, merging.c, plans.c ----------------------------------------- */
 
 void rows(int rms);
 void channels(int method);
@@ -110,5 +112,7 @@ void gradient_sums(int unused);
 void synchronized_backward(int unused);
 void weight_penalty(int unused);
 void fold_batch_norm(int unused);
+
+void plans(int method);     /* NORMKIT_LAYER_NORM and its siblings */
 
 #endif

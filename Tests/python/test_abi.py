@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from normkit import _abi, _library
+from normkit import _abi, _library, _plan_abi
 from support import header
 
 ENUMERATIONS = (
@@ -15,13 +15,22 @@ ENUMERATIONS = (
     _abi.Norm,
     _abi.EpsilonRule,
     _abi.RunningVariance,
+    _plan_abi.Method,
+    _plan_abi.Fusion,
+    _plan_abi.Activation,
+    _plan_abi.OutputDType,
 )
+STRUCTURES = {"normkit_description": _plan_abi.Description, "normkit_operands": _plan_abi.Operands}
 SCALARS = {
     "normkit_status": ctypes.c_int32,
     "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64,
     "double": ctypes.c_double,
+    "void": None,
+    "normkit_parallel_for": _plan_abi.PARALLEL_FOR,
 }
+POINTERS = {"char": ctypes.c_char_p, "normkit_plan *": ctypes.POINTER(ctypes.c_void_p)} | {
+    name: ctypes.POINTER(structure) for name, structure in STRUCTURES.items()}
 
 
 def ctype(parameter):
@@ -30,7 +39,7 @@ def ctype(parameter):
         return SCALARS[parameter.type]
     if parameter.type in SCALARS:
         return ctypes.POINTER(SCALARS[parameter.type])
-    return ctypes.c_char_p if parameter.type == "char" else ctypes.c_void_p
+    return POINTERS.get(parameter.type, ctypes.c_void_p)
 
 
 def test_constants():
@@ -46,6 +55,16 @@ def test_structures():
     assert {name: tuple(members.split(", ")) for members, name in found} == {
         "channel_moments": _abi.CHANNEL_MOMENTS, "channel_gradient": _abi.CHANNEL_GRADIENT,
     }
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_of_plans(name):
+    """Every member, in its order; pointers are addresses."""
+    wanted = []
+    for member in header.structs()[name]:
+        kind = ctypes.c_void_p if member.pointer else SCALARS[member.type]
+        wanted.append((member.name, kind if member.count is None else kind * member.count))
+    assert STRUCTURES[name]._fields_ == wanted
 
 
 def test_functions():

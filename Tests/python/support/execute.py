@@ -20,7 +20,7 @@ class Run:
     outputs: dict[str, np.ndarray]
 
 
-class _Buffer:
+class Buffer:
     """A tensor in a block: runs of contiguous elements, `stride` elements apart."""
 
     def __init__(self, memory, shape: tuple[int, ...], dtype: np.dtype, run: int, stride: int):
@@ -36,6 +36,12 @@ class _Buffer:
 
     def read(self) -> np.ndarray:
         return self.payload.copy().reshape(-1).view(self.dtype).reshape(self.shape)
+
+    def restore(self, around: np.ndarray) -> None:
+        """Put its elements back to what they were when the block and what lies around it were `around`."""
+        start = self.block.address - self.block.around.ctypes.data
+        old = around[start:start + self.block.bytes.size]
+        self.payload[...] = as_strided(old, self.payload.shape, self.payload.strides)
 
 
 def execute(problem: Problem, memory=None, in_place: tuple[str, str] | None = None,
@@ -64,14 +70,15 @@ def execute(problem: Problem, memory=None, in_place: tuple[str, str] | None = No
     status = library.call(method.name, arguments)
 
     outputs = {name: buffers[name].read() for name in written}
-    if status == 0:
-        _forget(buffers, before, written)
+    for name in written if status == 0 else ():
+        # So that any other change shows.
+        buffers[name].restore(before[name])
     for name, buffer in buffers.items():
         assert np.array_equal(buffer.block.around, before[name]), f"{problem} wrote outside of its outputs, near {name}"
     return Run(status, outputs)
 
 
-def _buffers(problem: Problem, memory) -> dict[str, _Buffer]:
+def _buffers(problem: Problem, memory) -> dict[str, Buffer]:
     """A buffer for each tensor that is not NULL, inputs filled in."""
     buffers = {}
     for parameter in problem.method.prototype.buffers():
@@ -81,16 +88,7 @@ def _buffers(problem: Problem, memory) -> dict[str, _Buffer]:
         shape, dtype = problem.shape_of(name), problem.type_of(name).numpy
         size = int(np.prod(shape, dtype=np.int64))
         run, stride = (problem.view.run, problem.stride(name)) if name in DATA else (size, size)
-        buffers[name] = _Buffer(memory, shape, dtype, run, stride)
+        buffers[name] = Buffer(memory, shape, dtype, run, stride)
         if values is not None:
             buffers[name].write(values)
     return buffers
-
-
-def _forget(buffers: dict[str, _Buffer], before: dict[str, np.ndarray], written: list[str]) -> None:
-    """Put the bytes of the outputs back to what they were, so that any other change shows."""
-    for name in written:
-        buffer = buffers[name]
-        start = buffer.block.address - buffer.block.around.ctypes.data
-        old = before[name][start:start + buffer.block.bytes.size]
-        buffer.payload[...] = as_strided(old, buffer.payload.shape, buffer.payload.strides)

@@ -13,7 +13,8 @@ PATH = ROOT / "include" / "normkit.h"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a prototype: a scalar ("int32_t", "double" …) or a pointer to `type`."""
+    """One parameter of a prototype: a scalar ("int32_t", "double" …) or a pointer to `type`; to "normkit_plan *" where
+    that is a pointer itself."""
 
     name: str
     type: str
@@ -22,8 +23,9 @@ class Parameter:
 
     @property
     def is_buffer(self) -> bool:
-        """Whether this is a tensor (void *, double * or an array of structs), not a scalar or an array of integers."""
-        return self.pointer and self.type in ("void", "double", "normkit_channel_moments", "normkit_channel_gradient")
+        """Whether this is a tensor (void *, double * or an array of structs), not a scalar or an array of integers, and
+        not what a caller's own function is called with."""
+        return self.pointer and self.name != "context" and self.type in ("void", "double", "normkit_channel_moments", "normkit_channel_gradient")
 
     @property
     def is_output(self) -> bool:
@@ -49,10 +51,29 @@ class Prototype:
         return [parameter.name for parameter in self.buffers() if parameter.is_output]
 
 
+@dataclass(frozen=True)
+class Member:
+    """One member of a struct. count: how many elements it has as an array, None if it is none."""
+
+    name: str
+    type: str
+    pointer: bool
+    count: int | None
+
+
 def _parameter(name: str, node) -> Parameter:
     pointer = isinstance(node, c_ast.PtrDecl)
-    declared = node.type if pointer else node
-    return Parameter(name, " ".join(declared.type.names), pointer, "const" in declared.quals)
+    declared, suffix = node.type if pointer else node, ""
+    while isinstance(declared, c_ast.PtrDecl):
+        declared, suffix = declared.type, suffix + " *"
+    return Parameter(name, " ".join(declared.type.names) + suffix, pointer, "const" in declared.quals)
+
+
+def _member(node) -> Member:
+    is_array = isinstance(node.type, c_ast.ArrayDecl)
+    parameter = _parameter(node.name, node.type.type if is_array else node.type)
+    count = constants()[node.type.dim.name.removeprefix("NORMKIT_")] if is_array else None
+    return Member(node.name, parameter.type, parameter.pointer, count)
 
 
 def _source() -> str:
@@ -63,7 +84,8 @@ def _source() -> str:
 def _declarations() -> c_ast.FileAST:
     text = re.sub(r"#ifdef __cplusplus.*?#endif", "", _source(), flags=re.DOTALL)
     text = re.sub(r"^#.*$", "", text, flags=re.MULTILINE).replace("NORMKIT_API", "")
-    return c_parser.CParser().parse("typedef int int32_t; typedef long int64_t;" + text)
+    return c_parser.CParser().parse(
+        "typedef int int32_t; typedef long int64_t; typedef unsigned long size_t;" + text)
 
 
 @cache
@@ -88,6 +110,13 @@ def constants() -> dict[str, int]:
             for enumerator in node.type.values.enumerators:
                 values[enumerator.name.removeprefix("NORMKIT_")] = int(enumerator.value.value)
     return values
+
+
+@cache
+def structs() -> dict[str, tuple[Member, ...]]:
+    """The members of every struct that the header defines, by name."""
+    return {node.name: tuple(map(_member, node.type.type.decls)) for node in _declarations().ext
+            if isinstance(node, c_ast.Typedef) and isinstance(node.type.type, c_ast.Struct) and node.type.type.decls}
 
 
 def statuses() -> dict[str, int]:

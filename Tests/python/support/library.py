@@ -10,14 +10,24 @@ from functools import cache
 
 from . import header
 
+TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
+PARALLEL_FOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t, TASK, ctypes.c_void_p)
+
 _CTYPES = {"int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "double": ctypes.c_double,
-           "normkit_status": ctypes.c_int32}
+           "normkit_status": ctypes.c_int32, "void": None, "normkit_parallel_for": PARALLEL_FOR}
 
 
-def _ctype(parameter: header.Parameter):
+def _ctype(parameter: header.Parameter | header.Member):
     if parameter.pointer:
         return ctypes.c_char_p if parameter.type == "char" else ctypes.c_void_p
     return _CTYPES[parameter.type]
+
+
+@cache
+def struct(name: str) -> type[ctypes.Structure]:
+    """The type of a struct of the header."""
+    fields = [(m.name, _ctype(m) if m.count is None else _ctype(m) * m.count) for m in header.structs()[name]]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
 @cache

@@ -13,6 +13,7 @@ array([[-1.,  1.],
 
 from ._abi import Status
 from ._batch import batch_norm, batch_norm_backward
+from ._engine import Plan
 from ._folding import fold_batch_norm
 from ._general import moments, moments_backward, normalize, normalize_backward
 from ._group import group_norm, group_norm_backward
@@ -31,6 +32,7 @@ from ._weight import scale_shift, scale_shift_backward, weight_norm, weight_norm
 __all__ = [
     "Moments",
     "NormKitError",
+    "Plan",
     "Status",
     "batch_norm",
     "batch_norm_backward",

@@ -8,6 +8,9 @@ from __future__ import annotations
 import ctypes
 import enum
 import re
+from typing import Any
+
+from ._plan_abi import PARALLEL_FOR, SCALARS, Description, Operands
 
 VERSION_MAJOR = 0
 VERSION_MINOR = 1
@@ -75,6 +78,28 @@ class Status(enum.IntEnum):
     ERROR_FOLDED_OVERLAP = 67
     ERROR_PROCESSOR = 80
     ERROR_MEMORY = 81
+    ERROR_DESCRIPTION = 90
+    ERROR_METHOD = 91
+    ERROR_OUTPUT_DTYPE = 92
+    ERROR_FUSION = 93
+    ERROR_ACTIVATION = 94
+    ERROR_RESIDUAL_STRIDE = 95
+    ERROR_SUM_STRIDE = 96
+    ERROR_SAMPLE_SCALE = 97
+    ERROR_PLAN_NULL = 98
+    ERROR_OPERANDS = 99
+    ERROR_PARTS = 100
+    ERROR_PARALLEL_NULL = 101
+    ERROR_RESIDUAL_NULL = 102
+    ERROR_BIAS_NULL = 103
+    ERROR_SUM_NULL = 104
+    ERROR_SAMPLES_NULL = 105
+    ERROR_ROW_SCALES_NULL = 106
+    ERROR_OUTPUT_SCALE = 107
+    ERROR_WORKSPACE = 108
+    ERROR_SUM_OVERLAP = 109
+    ERROR_ROW_SCALES_OVERLAP = 110
+    ERROR_WORKSPACE_OVERLAP = 111
 
 
 class DType(enum.IntEnum):
@@ -240,6 +265,17 @@ normkit_status fold_batch_norm(int32_t dtype, int64_t outer, int64_t channels, i
     const void *weight, const void *bias, const void *gamma, const void *beta,
     const void *mean, const void *variance, double epsilon,
     void *folded_weight, void *folded_bias);
+normkit_status plan_create(const normkit_description *description, normkit_plan **plan);
+void plan_destroy(normkit_plan *plan);
+int32_t plan_most_parts(const normkit_plan *plan);
+int32_t plan_phases(const normkit_plan *plan);
+int64_t plan_workspace(const normkit_plan *plan, int32_t parts);
+normkit_status plan_run(const normkit_plan *plan, const normkit_operands *operands);
+normkit_status plan_run_part(const normkit_plan *plan, const normkit_operands *operands,
+    int32_t phase, int32_t part, int32_t parts);
+normkit_status plan_run_parallel(const normkit_plan *plan, const normkit_operands *operands, int32_t parts,
+    normkit_parallel_for parallel_for, void *context);
+normkit_status plan_run_threads(const normkit_plan *plan, const normkit_operands *operands);
 int32_t version(void);
 const char *version_string(void);
 const char *isa(void);
@@ -249,11 +285,10 @@ int32_t thread_count(void);
 
 # Whether memory is only read (`const`) makes no difference to ctypes. Structures are passed by the address of
 # the float64 array that stands for them.
-_TYPES: dict[str, type] = {
+_TYPES: dict[str, Any] = {
+    **SCALARS,
     "normkit_status": ctypes.c_int32,
-    "int32_t": ctypes.c_int32,
-    "int64_t": ctypes.c_int64,
-    "double": ctypes.c_double,
+    "void": None,
     "void *": ctypes.c_void_p,
     "const void *": ctypes.c_void_p,
     "const char *": ctypes.c_char_p,
@@ -264,6 +299,12 @@ _TYPES: dict[str, type] = {
     "const normkit_channel_moments *": ctypes.c_void_p,
     "normkit_channel_gradient *": ctypes.c_void_p,
     "const normkit_channel_gradient *": ctypes.c_void_p,
+    "const normkit_description *": ctypes.POINTER(Description),
+    "const normkit_operands *": ctypes.POINTER(Operands),
+    "normkit_plan *": ctypes.c_void_p,
+    "const normkit_plan *": ctypes.c_void_p,
+    "normkit_plan * *": ctypes.POINTER(ctypes.c_void_p),
+    "normkit_parallel_for": PARALLEL_FOR,
 }
 
 

@@ -2,7 +2,8 @@
 
 `convert` lets NormKit compute the normalizations of a model that there is already. The modules here take the
 place of those of `torch.nn` in a new one. `functional` has the functions of `torch.nn.functional` that
-normalize; those that share no name with anything else are here, too.
+normalize; those that share no name with anything else are here, too. Some take in the addition before a normalization
+or the activation after it; `fuse` and `backend` let them do so in the graphs of torch.export and torch.compile.
 
 >>> import torch
 >>> import normkit.torch
@@ -17,6 +18,7 @@ torch.Size([8])
 
 from . import functional
 from ._conversion import convert
+from ._fusion import backend, fuse
 from ._modules import (
     BatchNorm1d,
     BatchNorm2d,
@@ -30,6 +32,7 @@ from ._modules import (
 )
 from ._parametrization import WeightNorm, weight_norm
 from ._synchronized import SyncBatchNorm
+from .fused import add_layer_norm, add_rms_norm, group_norm_activation, layer_norm_activation
 from .functional import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 
 __all__ = [
@@ -44,12 +47,18 @@ __all__ = [
     "RMSNorm",
     "SyncBatchNorm",
     "WeightNorm",
+    "add_layer_norm",
+    "add_rms_norm",
+    "backend",
     "batch_norm",
     "convert",
     "functional",
+    "fuse",
     "group_norm",
+    "group_norm_activation",
     "instance_norm",
     "layer_norm",
+    "layer_norm_activation",
     "normalize",
     "rms_norm",
     "weight_norm",

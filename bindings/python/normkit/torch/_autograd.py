@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 # Takes x, and by keyword weight, bias and return_stats. Returns y, or with return_stats a tuple of y and what
@@ -31,14 +32,27 @@ def differentiable(
     """
     if torch.compiler.is_dynamo_compiling():
         return _uncompiled()(x, weight, bias, forward, backward, **choices)
-    recorded = torch.is_grad_enabled() and (
+    recorded = is_recorded(x, weight, bias)
+    if not recorded and not is_transformed():  # autograd's way costs more than a small normalization
+        return forward(x, weight=weight, bias=bias, return_stats=False, **choices)  # type: ignore[no-any-return]
+    apply: Callable[..., Tensor] = _Normalization.apply
+    return_stats = recorded and x.numel() > 0
+    return apply(x, weight, bias, partial(forward, **choices), partial(backward, **choices), return_stats)
+
+
+def is_recorded(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
+    """Whether there will be gradients."""
+    return torch.is_grad_enabled() and (
         x.requires_grad
         or (weight is not None and weight.requires_grad)
         or (bias is not None and bias.requires_grad)
     )
-    apply: Callable[..., Tensor] = _Normalization.apply
-    return_stats = recorded and x.numel() > 0
-    return apply(x, weight, bias, partial(forward, **choices), partial(backward, **choices), return_stats)
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward-mode gradients may be at work, which `_Normalization` refuses."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or forward_ad._current_level >= 0
 
 
 _disabled: Callable[..., Tensor] | None = None

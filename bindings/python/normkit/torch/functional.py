@@ -5,9 +5,9 @@ dtype and lies in memory as x does. Beside float16 and bfloat16 data, weight and
 gradient can be formed once: where a loss contains gradients (`create_graph`), their own gradients are refused
 with an error.
 
-torch.compile leaves these functions as they are, and compiles what is between them. Forward-mode gradients
-and the transforms of `torch.func` are refused. `torch.export`, `torch.jit` and `torch.fx`, which follow a
-model's operations, cannot follow these.
+In the graphs of `torch.compile` and `torch.export` these functions are operators of the namespace `normkit`, as
+`torch.ops.normkit.layer_norm`; who loads a graph that has them imports `normkit.torch` before. Forward-mode gradients
+and the transforms of `torch.func` are refused. `torch.jit` and `torch.fx.symbolic_trace` cannot follow these functions.
 
 >>> import torch
 >>> x = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
@@ -21,18 +21,20 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Iterator, Literal, Sequence
+from typing import Iterator, Literal, Sequence
 
 import torch
 from torch import Tensor
 
 import normkit
 
+from . import _families as families
+from . import _table as operators
 from ._autograd import differentiable
+from ._families import statistics
+from ._operators import Normalization
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm", "weight_norm"]
-
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 def layer_norm(
@@ -48,6 +50,8 @@ def layer_norm(
     tensor([[-1.,  1.],
             [-1.,  1.]])
     """
+    if torch.compiler.is_compiling():
+        return operators.layer_norm(input, weight, bias, extents(normalized_shape), eps)
     return differentiable(
         input, weight, bias, normkit.layer_norm, normkit.layer_norm_backward,
         normalized_shape=normalized_shape, eps=eps,
@@ -67,13 +71,17 @@ def rms_norm(
     >>> rms_norm(torch.tensor([3.0, -3.0, 3.0]), (3,), eps=0.0)
     tensor([ 1., -1.,  1.])
     """
+    if torch.compiler.is_compiling():
+        return operators.rms_norm(input, weight, extents(normalized_shape), eps)
     return differentiable(
-        input, weight, None, normkit.rms_norm, _rms_norm_backward, normalized_shape=normalized_shape, eps=eps
+        input, weight, None, normkit.rms_norm, families.rms_norm_backward,
+        normalized_shape=normalized_shape, eps=eps,
     )
 
 
-def _rms_norm_backward(dy: Tensor, x: Tensor, *, stats: Sequence[Tensor] | None, **others: Any) -> Any:
-    return normkit.rms_norm_backward(dy, x, rstd=stats[0] if stats else None, **others)
+def extents(normalized_shape: int | Sequence[int]) -> list[int]:
+    """One integer or several, as a list."""
+    return [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
 
 
 def group_norm(
@@ -88,6 +96,8 @@ def group_norm(
     >>> group_norm(torch.tensor([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0.0)
     tensor([[-1.,  1., -1.,  1.]])
     """
+    if torch.compiler.is_compiling():
+        return operators.group_norm(input, weight, bias, num_groups, eps)
     return differentiable(
         input, weight, bias, normkit.group_norm, normkit.group_norm_backward, num_groups=num_groups, eps=eps
     )
@@ -116,6 +126,8 @@ def batch_norm(
         return _with_constants(input, running_mean, running_var, weight, bias, eps)
     if input.numel() == 0:
         running_mean = running_var = None  # nothing is folded into them
+    if torch.compiler.is_compiling():
+        return _tracked(operators.batch_norm_training, input, weight, bias, running_mean, running_var, momentum, eps)
     with updated(input, running_mean, running_var) as (mean, var):
         forward = partial(
             normkit.batch_norm, running_mean=mean, running_var=var, training=True, momentum=momentum
@@ -143,6 +155,8 @@ def instance_norm(
         return _with_constants(input, running_mean, running_var, weight, bias, eps)
     if input.numel() == 0:
         running_mean = running_var = None  # nothing is folded into them
+    if torch.compiler.is_compiling():
+        return _tracked(operators.instance_norm, input, weight, bias, running_mean, running_var, momentum, eps)
     with updated(input, running_mean, running_var) as (mean, var):
         forward = partial(normkit.instance_norm, running_mean=mean, running_var=var, momentum=momentum)
         return differentiable(input, weight, bias, forward, normkit.instance_norm_backward, eps=eps)
@@ -152,27 +166,34 @@ def _with_constants(
     x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     """Batch normalization whose mean and variance are the running ones."""
-    running = statistics(x, mean), statistics(x, var)
-
-    def forward(x: Tensor, *, weight: Tensor | None, bias: Tensor | None, return_stats: bool) -> Any:
-        y = normkit.batch_norm(x, *running, weight, bias, eps=eps)
-        # Kept for backward as statistics are, so that autograd notices if they are updated in between.
-        return (y, *running) if return_stats else y
-
-    def backward(dy: Tensor, x: Tensor, *, stats: Sequence[Tensor] | None, **others: Any) -> Any:
-        mean, var = stats or running
-        return normkit.batch_norm_backward(
-            dy, x, eps=eps, running_mean=mean, running_var=var, training=False, **others
-        )
-
-    return differentiable(x, weight, bias, forward, backward)
+    mean, var = statistics(x, mean), statistics(x, var)
+    if torch.compiler.is_compiling():
+        return operators.batch_norm_inference(x, weight, bias, mean, var, eps)
+    return differentiable(
+        x, weight, bias, families.batch_norm_constant, families.batch_norm_constant_backward,
+        running_mean=mean, running_var=var, eps=eps,
+    )
 
 
-def statistics(x: Tensor, running: Tensor | None) -> Tensor | None:
-    """Running statistics in the type that those of `x` have: float32 for halves."""
-    if running is None or running.dtype not in _HALVES:
-        return running
-    return running.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+def _tracked(
+    operator: Normalization,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Batch or instance normalization in a graph: what is updated is what the operator returns."""
+    if mean is None and var is None:
+        return operator(x, weight, bias, mean, var, momentum, eps)
+    y: Tensor
+    y, _, _, *found = operator.with_statistics(x, weight, bias, mean, var, momentum, eps)
+    for running, new in zip((mean, var), found):
+        if running is not None:
+            running.copy_(new)
+    return y
 
 
 @contextmanager
@@ -201,24 +222,9 @@ def weight_norm(
     >>> weight_norm(torch.tensor([[3.0, 4.0]]), torch.tensor([[10.0]]))
     tensor([[6., 8.]])
     """
-    return differentiable(v, g, None, _weight_norm, _weight_norm_backward, dim=dim, norm=norm)
-
-
-def _weight_norm(v: Tensor, *, weight: Tensor | None, bias: None, return_stats: Any, **choices: Any) -> Any:
-    return normkit.weight_norm(v, weight, return_norms=return_stats, **choices)
-
-
-def _weight_norm_backward(
-    dw: Tensor,
-    v: Tensor,
-    *,
-    weight: Tensor | None,
-    stats: Sequence[Tensor] | None,
-    output_mask: Sequence[bool],
-    **choices: Any,
-) -> Any:
-    choices |= {"norms": stats[0] if stats else None, "output_mask": output_mask[:2]}
-    return *normkit.weight_norm_backward(dw, v, weight, **choices), None
+    if torch.compiler.is_compiling():
+        return operators.weight_norm(v, g, dim, norm)
+    return differentiable(v, g, None, families.weight_norm, families.weight_norm_backward, dim=dim, norm=norm)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12) -> Tensor:
@@ -229,14 +235,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: 
     >>> normalize(torch.tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
-    return differentiable(input, None, None, _normalize, _normalize_backward, axes=dim, p=p, eps=eps)
-
-
-def _normalize(x: Tensor, *, weight: None, bias: None, **choices: Any) -> Any:
-    return normkit.normalize(x, **choices)
-
-
-def _normalize_backward(
-    dy: Tensor, x: Tensor, *, weight: None, output_mask: Sequence[bool], **choices: Any
-) -> Any:
-    return normkit.normalize_backward(dy, x, **choices), None, None
+    if torch.compiler.is_compiling():
+        return operators.normalize(input, extents(dim), p, eps)
+    return differentiable(
+        input, None, None, families.normalize, families.normalize_backward, axes=dim, p=p, eps=eps
+    )

@@ -52,3 +52,10 @@ mkdir -p .build
 swift build -c release --product normkit > .build/setup.log 2>&1 || { cat .build/setup.log >&2; exit 1; }
 # Programs that are linked against the build folder look for the library by its soname.
 ln -sf libnormkit.so .build/release/libnormkit.so.0
+
+if [ "$scope" = test ]; then
+    echo "setup: building the bindings of ONNX Runtime, JAX and ggml"
+    for engine in onnxruntime jax ggml; do
+        bindings/$engine/build.sh > .build/setup.log 2>&1 || { cat .build/setup.log >&2; exit 1; }
+    done
+fi

@@ -55,14 +55,16 @@ static extents take_sizes(int method)
     return e;
 }
 
-static void take_activation(int32_t *activation, int fusable)
+static void take_activations(int fusable)
 {
     static const double slopes[] = {0.01, 0, -1, 1, 0.5, NAN, INFINITY, -INFINITY};
-    if (byte() % 4 != 0)
-        return;
-    *activation = choice(NORMKIT_IDENTITY, NORMKIT_HARD_SWISH);
-    refused |= !fusable && *activation != NORMKIT_IDENTITY;
-    if (*activation == NORMKIT_LEAKY_RELU) {
+    int32_t *const both[] = {&d.activation_before, &d.activation_after};
+    for (int i = 0; i < 2; i++) {
+        if (byte() % 4 == 0)
+            *both[i] = choice(NORMKIT_IDENTITY, NORMKIT_HARD_SWISH);
+        refused |= !fusable && *both[i] != NORMKIT_IDENTITY;
+    }
+    if (d.activation_before == NORMKIT_LEAKY_RELU || d.activation_after == NORMKIT_LEAKY_RELU) {
         d.slope = slopes[byte() % 8];
         refused |= !isfinite(d.slope);
     }
@@ -78,8 +80,7 @@ static void take_fusions(int method, extents *e)
         d.fusions -= NORMKIT_STORE_SUM;
     if (sometimes())
         d.fusions |= 1 << (byte() % 32);
-    take_activation(&d.activation_before, fusable);
-    take_activation(&d.activation_after, fusable);
+    take_activations(fusable);
     if (byte() % 4 == 0) {
         d.output_dtype = byte() % 8;
         int wide = dtype == NORMKIT_F64 || d.output_dtype == NORMKIT_F64;

@@ -1,4 +1,4 @@
-"""Limit 1: with small batches, the statistics of batch normalization are noise."""
+"""A limit: with small batches, the statistics of batch normalization are noise."""
 
 import numpy as np
 
@@ -97,10 +97,11 @@ def draw_noise(noises, sizes):
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.set_yticks(ticks := [1, 1 / 4, 1 / 16, 1 / 64], [f"1/{1 / tick:.0f}" if tick < 1 else "1" for tick in ticks])
+    ax.set_yticks(ticks := [1, 1 / 4, 1 / 16, 1 / 64, 1 / 256], [f"1/{1 / tick:.0f}" if tick < 1 else "1" for tick in ticks])
     ax.set_xlabel("batch size")
     ax.set_ylabel("noise, in standard deviations")
-    ax.legend(fontsize=8)
+    ax.set_ylim(bottom=1 / 1024)  # room for the legend
+    ax.legend(fontsize=8, loc="lower left", ncols=2)
     return drawing.svg(figure)
 
 
@@ -115,14 +116,13 @@ def run(progress, fast):
     rows = noises["rows"]
     growth = float(rows["mean"][0] / rows["mean"][-1])
     table = Table(
-        ["accuracy, %", *(str(size) for size in sizes)],
-        [[method, *(f"{value:.1f}" for value in values)] for method, values in accuracy.items()]
-        + [[f"{method}, training loss", *(f"{value:.2f}" for value in values[..., 2].mean(1))]
-           for method, values in results.items()])
+        ["batch", *(f"{method}, %" for method in METHODS)],
+        [[str(size), *(f"{accuracy[method][at]:.1f}" for method in METHODS)] for at, size in enumerate(sizes)])
+    kinds = [(positions, kind) for positions in noises for kind in ("mean", "deviation")]
     noise_table = Table(
-        ["noise", *(str(size) for size in sizes)],
-        [[f"{kind}, {positions}", *(f"{value:.2f}" for value in values[kind])]
-         for positions, values in noises.items() for kind in ("mean", "deviation")])
+        ["batch", *(f"{kind}, {positions}" for positions, kind in kinds)],
+        [[str(size), *(f"{noises[positions][kind][at]:.3f}" for positions, kind in kinds)]
+         for at, size in enumerate(sizes)])
     others = "group", "layer"
     behind = {method: float(accuracy[method][0] - accuracy["batch"][0]) for method in others}
     return Result(
@@ -152,7 +152,7 @@ def run(progress, fast):
 
 
 EXPERIMENT = Experiment(
-    "batch_size", "Limit 1: small batches",
+    "batch_size", "Limit of batch normalization: small batches",
     "Small batches spoil batch normalization, because their statistics are noise; layer and group normalization do not "
     "depend on the batch.",
     "Wu, He, “Group Normalization”, 2018", run)

@@ -818,7 +818,7 @@ typedef struct {
     void *norms;                        /* the same of weight and Lp normalization */
     void *running_mean, *running_variance;
     float *row_scales;                  /* [rows], output of NORMKIT_SCALE_PER_ROW: the largest |y| of the row / 127 */
-    double output_scale;                /* integer outputs otherwise: positive and finite */
+    double output_scale;                /* integer outputs otherwise: positive and finite, in f32 */
     int32_t zero_point;                 /* in the range of the type; with NORMKIT_SCALE_PER_ROW ignored, 0 */
     void *workspace;                    /* any alignment; NULL if the plan needs none */
     int64_t workspace_bytes;

@@ -61,7 +61,7 @@ struct GeluTanh: Activation {
     let a = A.splat(A.geluLinear), b = A.splat(A.geluCubic)
     let sum = A.fma(b, square, a)
     var sumLow = A.fma(A.splat(A.geluCubicLow), square, A.splat(A.geluLinearLow))
-    sumLow = A.fma(b, squareLow, sumLow) + A.fma(b, square, a - sum)
+    sumLow = A.fma(b, squareLow, sumLow) + lostBySum(b, square, a, sum)
     let (exponent, exponentLow) = product(A.negate(t), sum)
     return withoutTail(x, logistic(t, exponent, exponentLow - t * sumLow))
   }
@@ -104,10 +104,11 @@ struct Gelu: Activation {
   }
 }
 
-/// max(x, 0) minus a tail, which was multiplied by 1 / unit.
+/// max(x, 0) minus a tail, which was multiplied by 1 / unit. The zero is -0 for negative x: so is the result then where
+/// the tail underflows.
 @inline(__always)
 private func withoutTail<A: Arithmetic>(_ x: SIMD16<A>, _ tail: SIMD16<A>) -> SIMD16<A> {
-  A.fma(tail, A.splat(-A.unit), A.whereNegative(x, A.splat(0)))
+  A.fma(tail, A.splat(-A.unit), A.whereNegative(x, A.splat(-0.0)))
 }
 
 /// t * e / (1 + e) / unit for e = exp(v + vLow), v <= 0.
@@ -141,6 +142,16 @@ private func formLogistic<A: Arithmetic>(_ t: inout SIMD16<A>, _ v: SIMD16<A>, _
 private func product<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> (SIMD16<A>, SIMD16<A>) {
   let high = a * b
   return (high, A.productError(a, b, high))
+}
+
+/// a * b + c - sum.
+@inline(__always)
+private func lostBySum<A: Arithmetic>(
+  _ a: SIMD16<A>, _ b: SIMD16<A>, _ c: SIMD16<A>, _ sum: SIMD16<A>
+) -> SIMD16<A> {
+  if hasFMA { return A.fma(a, b, c - sum) }
+  let (high, low) = product(a, b)
+  return c - sum + high + low
 }
 
 /// exp(v + vLow) = scale * unit * (1 + less1), v <= 0. The scale is a power of two, and larger by 1 / unit than it

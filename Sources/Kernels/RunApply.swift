@@ -102,7 +102,9 @@ struct RowLanes<A: Arithmetic> {
   func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
 }
 
-/// Four rows at once, which share the parameters that are loaded for them: whole vectors only.
+/// Four rows at once, which share the parameters that are loaded for them: whole vectors only. Where registers are
+/// wide, loads are what such loops wait for. Elsewhere they wait for arithmetic, and one row after the other is better,
+/// because memory is then read and written in its order.
 private struct FourRows<E: Element, P: Element>: ParameterUser {
   let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
   let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)

@@ -59,7 +59,7 @@ extension nk_job {
     standardizeSets(E.self, R.self, first, count, scratch, scratch.standards)
     guard y != nil else { return }
     var k = 0
-    if NK_FOUR_VECTORS != 0 && hasParametersOfRows {
+    if hasWideRegisters && hasParametersOfRows {
       while k &+ 4 <= count && applyFourRows(E.self, first &+ k, scratch.standards + k) { k &+= 4 }
     }
     for k in k..<count {

@@ -74,9 +74,23 @@ extension normkit_description {
     try require(rows_per_sample >= 1 && rows % rows_per_sample == 0, NORMKIT_ERROR_SAMPLE_SCALE)
   }
 
+  /// Checks the strides of buffers that only plans have.
+  func requireStrides(_ runs: Runs) throws(Refusal) {
+    if has(NORMKIT_ADD_RESIDUAL) {
+      _ = try Runs.stride(residual_stride, runs.length, runs.count, NORMKIT_ERROR_RESIDUAL_STRIDE)
+    }
+    if has(NORMKIT_ADD_RESIDUAL_AFTER) {
+      _ = try Runs.stride(residual_after_stride, runs.length, runs.count, NORMKIT_ERROR_RESIDUAL_STRIDE)
+    }
+    if has(NORMKIT_STORE_SUM) {
+      _ = try Runs.stride(sum_stride, runs.length, runs.count, NORMKIT_ERROR_SUM_STRIDE)
+    }
+  }
+
   private func requireActivation(_ activation: Int32) throws(Refusal) {
     if activation == Int32(NORMKIT_IDENTITY) { return }
     let isKnown = Int(activation) >= NORMKIT_IDENTITY && Int(activation) <= NORMKIT_HARD_SWISH
-    try require(isKnown && isFusable && slope.isFinite, NORMKIT_ERROR_ACTIVATION)
+    let hasSlope = Int(activation) != NORMKIT_LEAKY_RELU || slope.isFinite
+    try require(isKnown && isFusable && hasSlope, NORMKIT_ERROR_ACTIVATION)
   }
 }

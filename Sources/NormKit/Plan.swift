@@ -41,6 +41,7 @@ struct Plan {
     guard let kernel = nk_chosen_isa().pointee.kernel else { throw Refusal(NORMKIT_ERROR_PROCESSOR) }
     let description = try given.completed()
     let problem = try description.problem()
+    try description.requireStrides(problem.request.runs)
     let cut = try description.isFused ? Blocks(description, problem.request.runs) : nil
     let start = roundedUp(MemoryLayout<Plan>.size)
     guard let memory = nk_allocate(Int64(start + MemoryLayout<Blocks>.size)) else {

@@ -68,7 +68,8 @@ extension Plan {
     let samples = !d.has(NORMKIT_SCALE_SHIFT_SAMPLES) ? 0 : Int(d.isOfRows ? d.rows / d.rows_per_sample : d.samples)
     let sampleBytes = samples &* parameterBytes
     try NormKit.requireDisjoint { buffers in
-      buffers.append(data(o.y, d.y_stride, d.output_dtype), NORMKIT_ERROR_Y_OVERLAP, .any)
+      let place = d.output_dtype == d.dtype ? InPlace.any : .none
+      buffers.append(data(o.y, d.y_stride, d.output_dtype), NORMKIT_ERROR_Y_OVERLAP, place)
       if d.has(NORMKIT_STORE_SUM) {
         buffers.append(data(o.sum, d.sum_stride, d.dtype), NORMKIT_ERROR_SUM_OVERLAP, .either)
       }

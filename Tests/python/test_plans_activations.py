@@ -73,7 +73,8 @@ def test_accuracy(name, code, dtype, side):
 @every_activation
 def test_nan_and_infinity(name, code, dtype):
     values = rounded([np.nan, 1.0, np.inf, -1.0], dtype)
-    found = execute_plan(of_given(values, dtype, activation_after=code, slope=0.5)).outputs["y"].astype(np.float64)[0, 0]
+    run = execute_plan(of_given(values, dtype, activation_after=code, slope=0.5))
+    found = run.outputs["y"].astype(np.float64)[0, 0]
     assert np.isnan(found[0])
     assert found[2] == (1 if name in ("SIGMOID", "TANH") else np.inf)
     assert np.isfinite(found[[1, 3]]).all()

@@ -170,15 +170,9 @@ def test_state_dicts_and_copies_of_a_model(tmp_path):
     assert torch.equal(loaded(x), rest(x))
 
 
-def test_export_is_refused():
-    model, _ = normkit.torch.convert(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
-    with pytest.raises(RuntimeError, match="data pointer"):
-        torch.export.export(model, (torch.ones(2, 4),))
-
-
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiled(backend):
-    """torch.compile breaks its graphs around NormKit; the results are the same bits."""
+    """The results of a compiled model are the same bits."""
     model, _ = normkit.torch.convert(residual_network())
     other = copy.deepcopy(model)
     compiled = torch.compile(model, backend=backend)

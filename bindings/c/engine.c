@@ -252,7 +252,8 @@ static void mix(void *argument, size_t sample)
     for (int t = 0; t < TOKENS; t++)
         for (int c = 0; c < WIDTH; c++) {
             const float *y = net->y + (sample * TOKENS) * WIDTH;
-            float left = y[(t + TOKENS - 1) % TOKENS * WIDTH + c], right = y[(t + 1) % TOKENS * WIDTH + (c + 1) % WIDTH];
+            float left = y[(t + TOKENS - 1) % TOKENS * WIDTH + c];
+            float right = y[(t + 1) % TOKENS * WIDTH + (c + 1) % WIDTH];
             net->branch[(sample * TOKENS + (size_t)t) * WIDTH + c] = 0.5f * left - 0.75f * right + 0.25f;
         }
 }

@@ -48,19 +48,27 @@ NK_ACTIVATION_PRIMITIVES(f32, nk_f32x16, nk_f32x16_there, nk_u32x16, 0x80000000u
 NK_ACTIVATION_PRIMITIVES(f64, nk_f64x16, nk_f64x16_there, nk_u64x16, 0x8000000000000000ull, 52)
 #undef NK_ACTIVATION_PRIMITIVES
 
-/* What a product lost by rounding, p = a * b - product, where there is no instruction that rounds it once. */
-NK_INLINE void nk_product_error_f32(void *p, nk_f32x16 a, nk_f32x16 b) {
+/* What a product lost by rounding, p = a * b - product, where there is no instruction that rounds it once. Called: in
+ * the registers of such processors this is much code. */
+static __attribute__((noinline, unused)) void nk_find_product_error_f32(void *p, const void *a, const void *b) {
+    const nk_f32x16_there *left = a, *right = b;
     nk_f32x16_there *product = p;
-    nk_f64x16 exact = __builtin_convertvector(a, nk_f64x16) * __builtin_convertvector(b, nk_f64x16);
+    nk_f64x16 exact = __builtin_convertvector(*left, nk_f64x16) * __builtin_convertvector(*right, nk_f64x16);
     *product = __builtin_convertvector(exact - __builtin_convertvector(*product, nk_f64x16), nk_f32x16);
 }
 /* By Dekker's halves; a and b are less than 2^996. */
-NK_INLINE void nk_product_error_f64(void *p, nk_f64x16 a, nk_f64x16 b) {
-    nk_f64x16_there *product = p;
-    nk_f64x16 a_shift = a * 0x1p27 + a, b_shift = b * 0x1p27 + b;
-    nk_f64x16 a_high = a_shift - (a_shift - a), b_high = b_shift - (b_shift - b);
-    nk_f64x16 a_low = a - a_high, b_low = b - b_high;
-    *product = ((a_high * b_high - *product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+static __attribute__((noinline, unused)) void nk_find_product_error_f64(void *p, const void *a, const void *b) {
+    typedef double f64x2 __attribute__((vector_size(16), aligned(8), may_alias));
+    f64x2 *product = p;
+    for (int i = 0; i < 8; i++) {
+        f64x2 x = ((const f64x2 *)a)[i], y = ((const f64x2 *)b)[i];
+        f64x2 x_shift = x * 0x1p27 + x, y_shift = y * 0x1p27 + y;
+        f64x2 x_high = x_shift - (x_shift - x), y_high = y_shift - (y_shift - y);
+        f64x2 x_low = x - x_high, y_low = y - y_high;
+        product[i] = ((x_high * y_high - product[i]) + x_high * y_low + x_low * y_high) + x_low * y_low;
+    }
 }
+NK_INLINE void nk_product_error_f32(void *p, nk_f32x16 a, nk_f32x16 b) { nk_find_product_error_f32(p, &a, &b); }
+NK_INLINE void nk_product_error_f64(void *p, nk_f64x16 a, nk_f64x16 b) { nk_find_product_error_f64(p, &a, &b); }
 
 #endif

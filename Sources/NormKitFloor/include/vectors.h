@@ -67,6 +67,16 @@ NK_INLINE void nk_narrow(nk_f64x16 v, void *narrow) {
     *(nk_f32x16_there *)narrow = __builtin_convertvector(v, nk_f32x16);
 }
 
+/* ---- Arithmetic, where Swift's own is not always put together to vectors ------------------------------- */
+
+#define NK_ARITHMETIC(type)                                                                                   \
+    NK_INLINE void nk_add_##type(void *p, nk_##type##x16 b) { *(nk_##type##x16_there *)p += b; }               \
+    NK_INLINE void nk_subtract_##type(void *p, nk_##type##x16 b) { *(nk_##type##x16_there *)p -= b; }          \
+    NK_INLINE void nk_multiply_##type(void *p, nk_##type##x16 b) { *(nk_##type##x16_there *)p *= b; }
+NK_ARITHMETIC(f32)
+NK_ARITHMETIC(f64)
+#undef NK_ARITHMETIC
+
 /* ---- Magnitudes --------------------------------------------------------------------------------------- */
 
 NK_INLINE void nk_abs_f32(void *p) {

@@ -13,8 +13,8 @@ PATH = ROOT / "include" / "normkit.h"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a prototype: a scalar ("int32_t", "double" …) or a pointer to `type`; to "normkit_plan *" where
-    that is a pointer itself."""
+    """One parameter of a prototype: a scalar ("int32_t", "double" …) or a pointer to `type`, which may be a pointer
+    itself."""
 
     name: str
     type: str
@@ -25,7 +25,8 @@ class Parameter:
     def is_buffer(self) -> bool:
         """Whether this is a tensor (void *, double * or an array of structs), not a scalar or an array of integers, and
         not what a caller's own function is called with."""
-        return self.pointer and self.name != "context" and self.type in ("void", "double", "normkit_channel_moments", "normkit_channel_gradient")
+        tensors = ("void", "double", "normkit_channel_moments", "normkit_channel_gradient")
+        return self.pointer and self.name != "context" and self.type in tensors
 
     @property
     def is_output(self) -> bool:

@@ -187,8 +187,9 @@ def execute_plan(fused: Fused, call: Call = whole, parts: int = 1, memory=None, 
     workspace = memory(library.load().normkit_plan_workspace(handle, parts))
     before = {name: buffer.block.around.copy() for name, buffer in buffers.items()}
     type_ = library.struct("normkit_operands")
-    operands = type_(struct_size=ctypes.sizeof(type_), workspace=workspace.address, workspace_bytes=workspace.bytes.size,
-                     **{name: buffer.block.address for name, buffer in buffers.items()}, **fused.numbers)
+    operands = type_(struct_size=ctypes.sizeof(type_), workspace=workspace.address,
+                     workspace_bytes=workspace.bytes.size, **fused.numbers,
+                     **{name: buffer.block.address for name, buffer in buffers.items()})
     if change:
         change(operands, {name: buffer.block for name, buffer in buffers.items()} | {"workspace": workspace})
     around = workspace.around.copy()

@@ -30,7 +30,8 @@ _STORED = ("float32", "float64", "float16", "bfloat16")
 
 def _named(kind: Any, name: Any, argument: str, prefix: str = "") -> int:
     """The constant of this name in lower case, without `prefix`."""
-    names: dict[str, int] = {member.removeprefix(prefix).lower(): int(value) for member, value in kind.__members__.items()}
+    members = kind.__members__.items()
+    names: dict[str, int] = {member.removeprefix(prefix).lower(): int(value) for member, value in members}
     if not isinstance(name, str) or name not in names:
         raise ValueError(f"{argument} is {name!r}; it must be one of {', '.join(names)}")
     return names[name]

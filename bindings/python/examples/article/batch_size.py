@@ -97,7 +97,8 @@ def draw_noise(noises, sizes):
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.set_yticks(ticks := [1, 1 / 4, 1 / 16, 1 / 64, 1 / 256], [f"1/{1 / tick:.0f}" if tick < 1 else "1" for tick in ticks])
+    parts = (1, 4, 16, 64, 256)
+    ax.set_yticks([1 / part for part in parts], ["1", *(f"1/{part}" for part in parts[1:])])
     ax.set_xlabel("batch size")
     ax.set_ylabel("noise, in standard deviations")
     ax.set_ylim(bottom=1 / 1024)  # room for the legend

@@ -236,7 +236,8 @@ def run(progress, fast):
         f"epochs, with the mean and variance of all rows of a batch or of a part of them at a time; {noise_seeds} "
         f"seeds. The verdict on the noise is that on {JUDGED} rows: a smaller test loss, in three of four seeds at "
         "least.",
-        "The parts of the claim: " + "; ".join(f"{name}: {'yes' if holds else 'no'}" for name, holds in parts_of_claim.items()) + ".")
+        "The parts of the claim: "
+        + "; ".join(f"{name}: {'yes' if holds else 'no'}" for name, holds in parts_of_claim.items()) + ".")
 
 
 EXPERIMENT = Experiment(

@@ -85,8 +85,8 @@ struct BlockRun {
       stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
     }
     // The activation may be the last step, and write y.
-    let isLast = blocks.usesWorkspace && d.output_dtype == d.natural && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
-    if isLast && d.activation_after != Int32(NORMKIT_IDENTITY) {
+    let endsInActivation = blocks.usesWorkspace && d.output_dtype == d.natural && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+    if endsInActivation && d.activation_after != Int32(NORMKIT_IDENTITY) {
       stages.activate(d.activation_after, to: o.y, step: d.y_stride)
       return
     }

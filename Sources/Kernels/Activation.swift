@@ -190,7 +190,7 @@ private struct Exponential<A: Arithmetic> {
 }
 
 /// The constants of these functions, and what they need of instructions.
-protocol ActivationArithmetic: SIMDScalar, BinaryFloatingPoint {
+protocol ActivationArithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static func divide(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
   /// The smaller, or the larger. NaN in `v` stays NaN.
   static func atMost(_ v: SIMD16<Self>, _ limit: SIMD16<Self>) -> SIMD16<Self>

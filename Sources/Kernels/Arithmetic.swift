@@ -10,7 +10,7 @@ import NormKitFloor
   typealias Coding = Codable
 #endif
 
-protocol Arithmetic: ActivationArithmetic, SIMDScalar, BinaryFloatingPoint, Coding {
+protocol Arithmetic: ActivationArithmetic {
   static func splat(_ value: Self) -> SIMD16<Self>
   static func add(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>
   static func subtract(_ a: SIMD16<Self>, _ b: SIMD16<Self>) -> SIMD16<Self>

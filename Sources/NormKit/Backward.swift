@@ -63,7 +63,7 @@ extension Request {
     job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.chooseParameterForm()
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
-    let threads = job.threads(bytes: 2 * runs.elements &* types.dataSize)
+    let threads = threadsWorth(bytes: 2 * runs.elements &* types.dataSize)
     let isShared = job.isWorthSharing(threads) && isShareable(sets)
     cutIntoStrips(isShared ? 1 : threads)
 

@@ -19,8 +19,7 @@ public func normkit_batch_norm_inference(
     try require(variance != nil || data.channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
     var request = Request(types, data.runs, x: x, y: y)
     request.parameters(gamma, beta, data.channels, segment: data.segment)
-    request.job.statistic = Int32(NK_GIVEN)
-    request.job.source = Int32(NK_FROM_VARIANCE)
+    request.job.useGivenVariance()
     request.job.given_mean = UnsafeRawPointer(mean)
     request.job.given_spread = UnsafeRawPointer(variance)
     request.job.epsilon = epsilon
@@ -40,11 +39,7 @@ public func normkit_batch_norm_training(
   statusOf { () throws(Refusal) in
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
-    try require(
-      running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED)
-        || running_variance_rule == Int32(NORMKIT_RUNNING_BIASED),
-      NORMKIT_ERROR_RUNNING_VARIANCE)
-    try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
+    try requireRunning(momentum, running_variance_rule)
     let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
     try requireData(data.runs.elements, x, y)
     try require((running_mean == nil) == (running_variance == nil), NORMKIT_ERROR_RUNNING_NULL)
@@ -57,8 +52,7 @@ public func normkit_batch_norm_training(
     request.statistics(mean, rstd)
     request.job.running_mean = UnsafeMutableRawPointer(running_mean)
     request.job.running_variance = UnsafeMutableRawPointer(running_variance)
-    request.job.running_correction = running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED) ? 1 : 0
-    request.job.momentum = momentum
+    request.job.useMomentum(momentum, running_variance_rule)
     request.job.epsilon = epsilon
     var view = data.channelsView()
     try request.run(&view, sets: data.channels)

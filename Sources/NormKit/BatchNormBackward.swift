@@ -25,7 +25,7 @@ public func normkit_batch_norm_inference_backward(
     try require(mean != nil || data.channels == 0, NORMKIT_ERROR_MEAN_NULL)
     try require(variance != nil || data.channels == 0, NORMKIT_ERROR_VARIANCE_NULL)
     request.saved(mean, variance, NK_FROM_VARIANCE)
-    request.job.statistic = Int32(NK_GIVEN)
+    request.job.useGivenVariance()
     var view = data.channelsView()
     try request.runBackward(&view, sets: data.channels)
   }

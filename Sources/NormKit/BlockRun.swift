@@ -42,21 +42,21 @@ struct BlockRun {
   private func run(_ block: Int, isLast: Bool) {
     let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
     let place = Place(blocks, plan.pointee.runs.length, block)
-    let parameter = place.first * blocks.parametersOfItem
-    let set = place.stretch * blocks.setsOfStretch + place.first * blocks.setsOfItem
+    let parameter = place.first * blocks.cut.parametersOfItem
+    let set = place.stretch * blocks.cut.setsOfStretch + place.first * blocks.cut.setsOfItem
 
     let y = o.y + place.offset(d.y_stride) * size(d.output_dtype)
     let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
     let workStep = blocks.usesWorkspace ? place.length : place.step(d.y_stride)
     let following = Place(blocks, plan.pointee.runs.length, block + 1)
     let next = isLast ? nil : UnsafeRawPointer(o.x + following.offset(d.x_stride) * size(d.dtype))
-    let stages = Stages(plan, place, work: work, step: workStep, ahead: next)
+    let stages = Stages(plan, self.blocks, place, work: work, step: workStep, ahead: next)
 
     var job = place.count == blocks.together ? blocks.job : blocks.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
     if blocks.gathersInSum {
       let sum = o.sum + place.offset(d.sum_stride) * size(d.dtype)
-      Stages(plan, place, work: sum, step: place.step(d.sum_stride)).gather(o, job.x, parameter)
+      Stages(plan, self.blocks, place, work: sum, step: place.step(d.sum_stride)).gather(o, job.x, parameter)
       job.x = UnsafeRawPointer(sum)
     } else if blocks.gathers {
       stages.gather(o, job.x, parameter)
@@ -65,19 +65,13 @@ struct BlockRun {
       job.x = UnsafeRawPointer(work)
     }
 
-    let statisticsSize = size(d.natural), statistics = plan.pointee.statistics(o)
     job.y = blocks.hasAfter ? work : y
     if blocks.streams && !blocks.hasAfter {
-      job.chooseStreams(bytes: plan.pointee.elements &* size(d.dtype), elementSize: size(d.output_dtype))
+      job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
     }
     job.gamma = gamma.map { $0 + parameter * parameterSize }
     job.beta = beta.map { $0 + parameter * parameterSize }
-    job.mean = statistics.mean.map { $0 + set * statisticsSize }
-    job.spread = statistics.spread.map { $0 + set * statisticsSize }
-    if Int(d.method) == NORMKIT_BATCH_NORM_INFERENCE {
-      job.given_mean = o.given_mean.map { $0 + parameter * statisticsSize }
-      job.given_spread = o.given_variance.map { $0 + parameter * statisticsSize }
-    }
+    plan.pointee.placeStatistics(o, in: &job, set: set, parameter: parameter)
     nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
 
     if d.has(NORMKIT_SCALE_SHIFT_SAMPLES) {
@@ -110,13 +104,13 @@ private struct Place {
   init(_ blocks: Blocks, _ run: Int, _ block: Int) {
     stretch = block / blocks.blocksOfStretch
     first = block % blocks.blocksOfStretch * blocks.together
-    count = min(blocks.together, blocks.inner - first)
-    cutsRuns = blocks.cutsRuns
+    count = min(blocks.together, blocks.cut.inner - first)
+    cutsRuns = blocks.cut.cutsRuns
     rows = cutsRuns ? 1 : count
-    length = cutsRuns ? count * blocks.item : blocks.item
+    length = cutsRuns ? count * blocks.cut.item : blocks.cut.item
     self.run = run
-    index = stretch * blocks.inner + first
-    element = first * blocks.item
+    index = stretch * blocks.cut.inner + first
+    element = first * blocks.cut.item
   }
 
   /// Elements from one row to the next.
@@ -131,6 +125,7 @@ private struct Place {
 /// Stages over one block.
 private struct Stages {
   private let plan: UnsafePointer<Plan>
+  private let blocks: UnsafePointer<Blocks>
   private let place: Place
   private let work: UnsafeMutableRawPointer
   private let workStep: Int
@@ -138,11 +133,12 @@ private struct Stages {
 
   /// - ahead: where x of the next block begins.
   init(
-    _ plan: UnsafePointer<Plan>, _ place: Place, work: UnsafeMutableRawPointer, step: Int,
-    ahead: UnsafeRawPointer? = nil
+    _ plan: UnsafePointer<Plan>, _ blocks: UnsafePointer<Blocks>, _ place: Place, work: UnsafeMutableRawPointer,
+    step: Int, ahead: UnsafeRawPointer? = nil
   ) {
     self.ahead = ahead
     self.plan = plan
+    self.blocks = blocks
     self.place = place
     self.work = work
     workStep = step
@@ -189,7 +185,7 @@ private struct Stages {
     var stage = stage(NK_AFFINE, dtype)
     stage.source = scale.map { $0 + parameter * size(dtype) }
     stage.other = shift.map { $0 + parameter * size(dtype) }
-    stage.segment = plan.pointee.blocks.map { $0.pointee.cutsRuns } == true ? plan.pointee.description.positions : 1
+    stage.segment = blocks.pointee.cut.cutsRuns ? plan.pointee.description.positions : 1
     stage.one_plus_scale = onePlus
     run(&stage)
   }
@@ -213,7 +209,7 @@ private struct Stages {
   private func write(_ stage: inout nk_stage, to destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) {
     stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
     stage.destination_step = Int64(place.step(step))
-    if destination != nil && plan.pointee.blocks.map({ $0.pointee.streams }) == true {
+    if destination != nil && blocks.pointee.streams {
       stage.streams = canStream(stage.destination, step: step, dtype) ? 1 : 0
       lookAhead(&stage)
     }

@@ -6,19 +6,10 @@ import NormKitFloor
 /// Bytes of a block, in the type of computation, if it can be cut so small.
 private let blockBytes = 32 * 1024
 
-/// `outer` stretches of `inner` items, of which a block has up to `together`.
+/// The blocks of a plan: `together` items of its cut in each, or what is left of a stretch.
 struct Blocks {
-  let outer: Int
-  let inner: Int
+  let cut: BlockCut
   let together: Int
-  /// Elements of an item: a whole run, or, if runs are cut, a part of one.
-  let item: Int
-  let cutsRuns: Bool
-
-  /// Statistics of a stretch, and from one item to the next; parameters from one item to the next.
-  let setsOfStretch: Int
-  let setsOfItem: Int
-  let parametersOfItem: Int
 
   /// A full block, and the last one of a stretch.
   let job: nk_job
@@ -38,11 +29,12 @@ struct Blocks {
   let parameterBytes: Int
   let partBytes: Int
 
-  var blocksOfStretch: Int { (inner - 1) / together + 1 }
-  var count: Int { outer * blocksOfStretch }
+  var blocksOfStretch: Int { (cut.inner - 1) / together + 1 }
+  var count: Int { cut.outer * blocksOfStretch }
 
-  /// - runs: of x.
-  init(_ d: normkit_description, _ runs: Runs) throws(Refusal) {
+  /// - whole: the request for all of it.
+  init(_ d: normkit_description, _ whole: borrowing Request) throws(Refusal) {
+    let runs = whole.runs
     let elementSize = size(d.natural), isHalf = size(d.dtype) == 2
     gathers = d.hasBefore || isHalf && d.hasAfter
     hasAfter = d.hasAfter || d.output_dtype != (gathers ? d.natural : d.dtype)
@@ -50,20 +42,9 @@ struct Blocks {
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
     gathersInSum = d.has(NORMKIT_STORE_SUM) && !isHalf && !streams && d.activation_before == 0
 
-    let cut = d.cut(runs)
-    outer = cut.outer
-    inner = max(1, cut.inner)
-    item = cut.item
-    cutsRuns = cut.cutsRuns
-    setsOfStretch = cut.setsOfStretch
-    setsOfItem = cut.setsOfItem
-    parametersOfItem = cut.parametersOfItem
-    if cut.isWhole {
-      together = inner
-    } else {
-      let fitting = max(1, blockBytes / max(1, item * elementSize))
-      together = min(inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
-    }
+    cut = d.cut(runs)
+    let fitting = max(1, blockBytes / max(1, cut.item * elementSize))
+    together = cut.isWhole ? cut.inner : min(cut.inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
 
     var small = d
     small.dtype = gathers ? d.natural : d.dtype
@@ -71,28 +52,44 @@ struct Blocks {
     if converts { small.parameter_dtype = d.natural }
     // Rows of the block: in the workspace without gaps, elsewhere as they are.
     let workStride = usesWorkspace ? 0 : d.y_stride
-    small.x_stride = cutsRuns ? 0 : gathersInSum ? d.sum_stride : gathers ? workStride : d.x_stride
-    small.y_stride = cutsRuns ? 0 : hasAfter ? workStride : d.y_stride
+    small.x_stride = cut.cutsRuns ? 0 : gathersInSum ? d.sum_stride : gathers ? workStride : d.x_stride
+    small.y_stride = cut.cutsRuns ? 0 : hasAfter ? workStride : d.y_stride
     job = try small.withItems(together, cut).problem().job()
-    let last = inner - (inner - 1) / together * together
+    let last = cut.inner - (cut.inner - 1) / together * together
     lastJob = try small.withItems(last, cut).problem().job()
 
-    let parameters = d.isOfRows ? Int(d.size) : Int(d.channels)
-    parameterBytes = converts ? roundedUp(parameters * elementSize) : 0
+    parameterBytes = converts ? roundedUp(Int(whole.job.parameters) * elementSize) : 0
     let needsWork = usesWorkspace && (hasAfter || gathers && !gathersInSum)
-    partBytes = 2 * parameterBytes + (needsWork ? roundedUp(together * item * elementSize) : 0)
+    partBytes = 2 * parameterBytes + (needsWork ? roundedUp(together * cut.item * elementSize) : 0)
   }
 }
 
 func roundedUp(_ bytes: Int) -> Int { (bytes + lineBytes - 1) & ~(lineBytes - 1) }
 
-/// Where blocks may be cut.
+/// Where blocks may be cut: `outer` stretches of `inner` items.
 struct BlockCut {
-  var outer, inner, item: Int
-  var cutsRuns = false
+  let outer, inner: Int
+  /// Elements of an item: a whole run, or, if runs are cut, a part of one.
+  let item: Int
+  let cutsRuns: Bool
   /// Whether a block has to have all items of a stretch.
-  var isWhole = false
-  var setsOfStretch = 0, setsOfItem = 0, parametersOfItem = 0
+  let isWhole: Bool
+  /// Statistics of a stretch, and from one item to the next; parameters from one item to the next.
+  let setsOfStretch, setsOfItem, parametersOfItem: Int
+
+  init(
+    outer: Int, inner: Int, item: Int, cutsRuns: Bool = false, isWhole: Bool = false, setsOfStretch: Int = 0,
+    setsOfItem: Int = 0, parametersOfItem: Int = 0
+  ) {
+    self.outer = outer
+    self.inner = max(1, inner)
+    self.item = item
+    self.cutsRuns = cutsRuns
+    self.isWhole = isWhole
+    self.setsOfStretch = setsOfStretch
+    self.setsOfItem = setsOfItem
+    self.parametersOfItem = parametersOfItem
+  }
 }
 
 extension normkit_description {

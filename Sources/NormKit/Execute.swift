@@ -6,10 +6,15 @@ import NormKitFloor
 /// Bytes of data that a thread must get before it pays to wake it.
 private let bytesPerThread = 256 * 1024
 
+/// How many threads so much data is worth.
+func threadsWorth(bytes: Int) -> Int {
+  bytes < 2 * bytesPerThread ? 1 : min(Int(nk_thread_count()), bytes / bytesPerThread)
+}
+
 extension nk_job {
   /// Runs the job. `bytes`: the size of x.
   mutating func execute(bytes: Int, with kernel: nk_kernel) {
-    let threads = threads(bytes: bytes)
+    let threads = threadsWorth(bytes: bytes)
     if threads > 1 {
       if isWorthSharing(threads) && share(threads, with: kernel) { return }
       if units > 1 {
@@ -18,11 +23,6 @@ extension nk_job {
       }
     }
     nk_call(kernel, &self, Int32(NK_WHOLE), 0, units)
-  }
-
-  /// How many threads so much data is worth.
-  func threads(bytes: Int) -> Int {
-    bytes < 2 * bytesPerThread ? 1 : min(Int(nk_thread_count()), bytes / bytesPerThread)
   }
 
   /// Whether there are too few units to go round, and pieces enough.

@@ -37,8 +37,7 @@ public func normkit_fold_batch_norm(
 
     var request = Request(types, runs, x: weight, y: folded_weight)
     request.parameters(gamma, nil, channels, segment: inner)
-    request.job.statistic = Int32(NK_GIVEN)
-    request.job.source = Int32(NK_FROM_VARIANCE)
+    request.job.useGivenVariance()
     request.job.given_spread = UnsafeRawPointer(variance)
     request.job.epsilon = epsilon
     var view = slicesView(outer, channels, inner)

@@ -38,10 +38,7 @@ public func normkit_lp_normalize(
     try requireData(tensor.elements, x, y)
     var request = Request(types, try tensor.runs(), x: x, y: y)
     request.statistics(nil, norms)
-    request.job.statistic = statistic
-    request.job.rule = Int32(NK_FLOOR)
-    request.job.spread_kind = Int32(NK_NORM)
-    request.job.epsilon = epsilon
+    request.job.useNorm(statistic, rule: NK_FLOOR, epsilon: epsilon)
     try request.run(&tensor.view, sets: tensor.sets)
     if tensor.elements == 0, let norms { zero(norms, count: tensor.sets, types) }
   }

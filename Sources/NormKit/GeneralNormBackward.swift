@@ -39,9 +39,7 @@ public func normkit_lp_normalize_backward(
     try requireGradientData(tensor.elements, x, dy)
     var request = Request(types, try tensor.runs(), x: x, dy: dy, dx: dx)
     request.saved(nil, norms, NK_FROM_NORM)
-    request.job.statistic = statistic
-    request.job.rule = Int32(NK_FLOOR)
-    request.job.epsilon = epsilon
+    request.job.useNorm(statistic, rule: NK_FLOOR, epsilon: epsilon)
     try request.runBackward(&tensor.view, sets: tensor.sets)
   }
 }

@@ -29,8 +29,7 @@ public func normkit_group_norm(
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
     let data = try Channels(layout, samples, channels, positions, RowStrides(x_stride, y_stride))
-    try require(groups >= 1 && channels % groups == 0, NORMKIT_ERROR_GROUPS)
-    try groupNorm(types, data, Int(groups), x, gamma, beta, epsilon, y, mean, rstd)
+    try groupNorm(types, data, try data.groupCount(groups), x, gamma, beta, epsilon, y, mean, rstd)
   }
 }
 

@@ -36,10 +36,10 @@ public func normkit_group_norm_backward(
     try requireEpsilon(epsilon)
     let strides = RowStrides(x_stride, dy: dy_stride, dx: dx_stride)
     let data = try Channels(layout, samples, channels, positions, strides)
-    try require(groups >= 1 && channels % groups == 0, NORMKIT_ERROR_GROUPS)
+    let groups = try data.groupCount(groups)
     var request = try data.backward(types, x, dy, gamma, epsilon, dx, dgamma, dbeta, accumulate)
     try request.saved(mean, rstd)
-    var view = data.groupsView(Int(groups))
-    try request.runBackward(&view, sets: try product(data.samples, Int(groups)))
+    var view = data.groupsView(groups)
+    try request.runBackward(&view, sets: try product(data.samples, groups))
   }
 }

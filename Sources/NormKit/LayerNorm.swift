@@ -29,8 +29,7 @@ public func normkit_rms_norm(
     try requireFlag(one_plus_gamma, NORMKIT_ERROR_ONE_PLUS_GAMMA)
     try requireEpsilon(epsilon)
     try normalizeRows(types, rows, size, x, x_stride, gamma, beta, epsilon, y, y_stride, nil, rstd) { job in
-      job.statistic = Int32(NK_MEAN_SQUARE)
-      job.one_plus_gamma = one_plus_gamma
+      job.useMeanSquare(onePlusGamma: one_plus_gamma)
     }
   }
 }

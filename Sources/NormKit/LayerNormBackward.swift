@@ -37,8 +37,7 @@ public func normkit_rms_norm_backward(
     try rowsBackward(types, rows, size, strides, x, dy, gamma, epsilon, dx, dgamma, dbeta, accumulate) {
       (request: inout Request) throws(Refusal) in
       request.saved(nil, rstd, NK_FROM_FACTOR)
-      request.job.statistic = Int32(NK_MEAN_SQUARE)
-      request.job.one_plus_gamma = one_plus_gamma
+      request.job.useMeanSquare(onePlusGamma: one_plus_gamma)
     }
   }
 }

@@ -7,6 +7,7 @@ import NormKitFloor
 struct Plan {
   /// The description, with what was left to its defaults filled in.
   let description: normkit_description
+  let types: Types
   let kernel: nk_kernel
   let elements: Int
   let sets: Int
@@ -29,6 +30,7 @@ struct Plan {
     self.description = description
     self.kernel = kernel
     self.blocks = blocks
+    types = problem.request.types
     elements = problem.elements
     sets = problem.sets
     runs = problem.request.runs
@@ -42,7 +44,7 @@ struct Plan {
     let description = try given.completed()
     let problem = try description.problem()
     try description.requireStrides(problem.request.runs)
-    let cut = try description.isFused ? Blocks(description, problem.request.runs) : nil
+    let cut = try description.isFused ? Blocks(description, problem.request) : nil
     let start = roundedUp(MemoryLayout<Plan>.size)
     guard let memory = nk_allocate(Int64(start + MemoryLayout<Blocks>.size)) else {
       throw Refusal(NORMKIT_ERROR_MEMORY)
@@ -54,6 +56,11 @@ struct Plan {
 
   /// Whether a run is cut into three phases, because there are too few units to go round.
   var isShared: Bool { blocks == nil && elements > 0 && job.units < 8 && job.units &* job.pieces >= 4 }
+
+  var phases: Int { isShared ? 3 : 1 }
+
+  /// What the threads of a run in three phases hand to each other.
+  var shared: SharedLayout { SharedLayout(job, entrySize: MemoryLayout<nk_sums>.stride) }
 
   /// Into how many parts a run can be cut.
   var mostParts: Int {
@@ -69,7 +76,7 @@ struct Plan {
       let partBytes = blocks.pointee.partBytes
       return partBytes == 0 ? 0 : min(parts, blocks.pointee.count) * partBytes + lineBytes
     }
-    return isShared && parts > 1 ? SharedLayout(job, entrySize: MemoryLayout<nk_sums>.stride).bytes + lineBytes : 0
+    return isShared && parts > 1 ? shared.bytes + lineBytes : 0
   }
 }
 
@@ -101,7 +108,7 @@ public func normkit_plan_most_parts(_ plan: OpaquePointer!) -> Int32 {
 @_cdecl("normkit_plan_phases") @implementation
 public func normkit_plan_phases(_ plan: OpaquePointer!) -> Int32 {
   guard let plan else { return 1 }
-  return planned(plan).pointee.isShared ? 3 : 1
+  return Int32(planned(plan).pointee.phases)
 }
 
 @_cdecl("normkit_plan_workspace") @implementation

@@ -19,7 +19,7 @@ extension Plan {
     try require(o.x != nil || elements == 0, isWeight ? NORMKIT_ERROR_V_NULL : NORMKIT_ERROR_X_NULL)
     try require(o.y != nil || elements == 0, isWeight ? NORMKIT_ERROR_W_NULL : NORMKIT_ERROR_Y_NULL)
     try require((o.running_mean == nil) == (o.running_variance == nil), NORMKIT_ERROR_RUNNING_NULL)
-    if Int(d.method) == NORMKIT_BATCH_NORM_INFERENCE && parameters > 0 {
+    if isGiven && parameters > 0 {
       try require(o.given_mean != nil, NORMKIT_ERROR_MEAN_NULL)
       try require(o.given_variance != nil, NORMKIT_ERROR_VARIANCE_NULL)
     }
@@ -45,26 +45,40 @@ extension Plan {
 
   /// Whether the method has mean and rstd, or norms, to write.
   private var hasMoments: Bool {
-    !hasNorms && Int(description.method) != NORMKIT_BATCH_NORM_INFERENCE
-      && Int(description.method) != NORMKIT_SCALE_SHIFT
+    !hasNorms && !isGiven && Int(description.method) != NORMKIT_SCALE_SHIFT
   }
   var hasNorms: Bool {
     Int(description.method) == NORMKIT_WEIGHT_NORM || Int(description.method) == NORMKIT_LP_NORMALIZE
   }
 
   /// Where mean and rstd (or norms) go: nowhere in methods that form none.
-  func statistics(_ o: normkit_operands) -> (mean: UnsafeMutableRawPointer?, spread: UnsafeMutableRawPointer?) {
+  private func statistics(_ o: normkit_operands) -> (mean: UnsafeMutableRawPointer?, spread: UnsafeMutableRawPointer?) {
     if hasNorms { return (nil, o.norms) }
     guard hasMoments else { return (nil, nil) }
     return (Int(description.method) == NORMKIT_RMS_NORM ? nil : o.mean, o.rstd)
   }
 
   private var isTraining: Bool { Int(description.method) == NORMKIT_BATCH_NORM_TRAINING }
+  private var isGiven: Bool { Int(description.method) == NORMKIT_BATCH_NORM_INFERENCE }
+
+  /// Enters the statistics that are read and written into a job whose first set is number `set` and whose first
+  /// parameter is number `parameter`.
+  func placeStatistics(_ o: normkit_operands, in job: inout nk_job, set: Int, parameter: Int) {
+    let statistics = statistics(o), size = types.statisticsSize
+    job.mean = statistics.mean.map { $0 + set * size }
+    job.spread = statistics.spread.map { $0 + set * size }
+    if isGiven {
+      job.given_mean = o.given_mean.map { $0 + parameter * size }
+      job.given_spread = o.given_variance.map { $0 + parameter * size }
+    } else if isTraining {
+      job.running_mean = o.running_mean
+      job.running_variance = o.running_variance
+    }
+  }
 
   private func requireDisjoint(_ o: normkit_operands, workspaceBytes: Int) throws(Refusal) {
-    let d = description, statisticsSize = size(d.natural)
-    let statistics = statistics(o), statisticsBytes = sets &* statisticsSize
-    let parameterBytes = parameters &* size(d.parameter_dtype)
+    let d = description, statistics = statistics(o), statisticsBytes = sets &* types.statisticsSize
+    let parameterBytes = parameters &* types.parameterSize
     let samples = !d.has(NORMKIT_SCALE_SHIFT_SAMPLES) ? 0 : Int(d.isOfRows ? d.rows / d.rows_per_sample : d.samples)
     let sampleBytes = samples &* parameterBytes
     try NormKit.requireDisjoint { buffers in
@@ -93,7 +107,7 @@ extension Plan {
       buffers.append(Span(o.gamma, length: parameterBytes))
       buffers.append(Span(o.beta, length: parameterBytes))
       if d.has(NORMKIT_ADD_BIAS) { buffers.append(Span(o.bias, length: parameterBytes)) }
-      if Int(d.method) == NORMKIT_BATCH_NORM_INFERENCE {
+      if isGiven {
         buffers.append(Span(o.given_mean, length: statisticsBytes))
         buffers.append(Span(o.given_variance, length: statisticsBytes))
       }

@@ -45,19 +45,13 @@ public func normkit_plan_run_parallel(
   }
 }
 
-/// Bytes of x for which it pays to wake a thread.
-private let bytesPerThread = 256 * 1024
-
 @_cdecl("normkit_plan_run_threads") @implementation
 public func normkit_plan_run_threads(_ plan: OpaquePointer!, _ operands: UnsafePointer<normkit_operands>!) -> Int32 {
   statusOf { () throws(Refusal) in
-    let threads = nk_thread_count()
-    var run = try PlannedRun(plan, operands, parts: threads)
-    let bytes = run.plan.pointee.elements &* size(run.plan.pointee.description.dtype)
-    guard run.parts > 1 && bytes >= 2 * bytesPerThread else {
-      run.parts = 1
-      return run.allPhases(part: 0)
-    }
+    var run = try PlannedRun(plan, operands, parts: nk_thread_count())
+    let bytes = run.plan.pointee.elements &* run.plan.pointee.types.dataSize
+    run.parts = min(run.parts, threadsWorth(bytes: bytes))
+    guard run.parts > 1 else { return run.allPhases(part: 0) }
     for phase in 0..<run.phases {
       run.phase = phase
       withUnsafePointer(to: run) { run in
@@ -68,7 +62,8 @@ public func normkit_plan_run_threads(_ plan: OpaquePointer!, _ operands: UnsafeP
             let planned = UnsafeRawPointer(run).assumingMemoryBound(to: PlannedRun.self)
             for part in begin..<end { planned.pointee.part(Int(part), phase: planned.pointee.phase) }
           },
-          UnsafeRawPointer(run).assumingMemoryBound(to: nk_job.self), 0, Int64(run.pointee.parts), 1, threads)
+          UnsafeRawPointer(run).assumingMemoryBound(to: nk_job.self), 0, Int64(run.pointee.parts), 1,
+          Int32(truncatingIfNeeded: run.pointee.parts))
       }
     }
   }
@@ -93,13 +88,14 @@ struct PlannedRun {
     try self.plan.pointee.check(operands.pointee, parts: Int(parts))
   }
 
-  var phases: Int { plan.pointee.isShared ? 3 : 1 }
+  var phases: Int { plan.pointee.phases }
 
   func allPhases(part: Int) {
     for phase in 0..<phases { self.part(part, phase: phase) }
   }
 
   /// Part `part` of one phase. Parts that there is no work for do nothing.
+  @inline(never)
   func part(_ part: Int, phase: Int) {
     guard part < parts else { return }
     guard plan.pointee.elements > 0 else { return plan.pointee.zeroNorms(operands.pointee, part) }
@@ -119,30 +115,20 @@ struct PlannedRun {
 
   /// A part of a problem that has nothing beside its normalization.
   private func whole(_ part: Int, _ phase: Int) {
-    let o = operands.pointee, method = Int(plan.pointee.description.method)
-    let statistics = plan.pointee.statistics(o)
+    let o = operands.pointee
     var job = plan.pointee.job
     job.x = o.x
     job.y = o.y
     job.gamma = o.gamma
     job.beta = o.beta
-    job.mean = statistics.mean
-    job.spread = statistics.spread
-    if method == NORMKIT_BATCH_NORM_INFERENCE {
-      job.given_mean = o.given_mean
-      job.given_spread = o.given_variance
-    } else if method == NORMKIT_BATCH_NORM_TRAINING {
-      job.running_mean = o.running_mean
-      job.running_variance = o.running_variance
-    }
-    let elementSize = size(plan.pointee.description.dtype)
+    plan.pointee.placeStatistics(o, in: &job, set: 0, parameter: 0)
+    let elementSize = plan.pointee.types.dataSize
     job.chooseStreams(bytes: plan.pointee.elements &* elementSize, elementSize: elementSize)
     var tasks = Int(job.units), kernelPhase = NK_WHOLE
     if plan.pointee.isShared && parts > 1 {
-      let layout = SharedLayout(job, entrySize: MemoryLayout<nk_sums>.stride)
       let memory = aligned(o.workspace)
       job.sums = memory.assumingMemoryBound(to: nk_sums.self)
-      job.standards = (memory + layout.pieceBytes).assumingMemoryBound(to: nk_standard.self)
+      job.standards = (memory + plan.pointee.shared.pieceBytes).assumingMemoryBound(to: nk_standard.self)
       kernelPhase = phase == 0 ? NK_SUMS : phase == 1 ? NK_FINISH : NK_APPLY
       if phase != 1 { tasks = Int(job.units &* job.pieces) }
     } else if phase > 0 {
@@ -158,11 +144,12 @@ extension Plan {
   /// The norms of sets without elements.
   fileprivate func zeroNorms(_ o: normkit_operands, _ part: Int) {
     guard part == 0, hasNorms, let norms = o.norms else { return }
-    for i in 0..<sets &* size(description.natural) { norms.storeBytes(of: 0, toByteOffset: i, as: UInt8.self) }
+    zero(norms, count: sets, types)
   }
 }
 
 /// Where a workspace begins that may begin anywhere.
 func aligned(_ workspace: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
-  workspace + (lineBytes - Int(bitPattern: workspace) & (lineBytes - 1)) % lineBytes
+  let address = Int(bitPattern: workspace)
+  return workspace + (roundedUp(address) &- address)
 }

@@ -44,8 +44,7 @@ extension normkit_description {
     request.job.epsilon = epsilon
     if Int(method) == NORMKIT_RMS_NORM {
       try requireFlag(one_plus_gamma, NORMKIT_ERROR_ONE_PLUS_GAMMA)
-      request.job.statistic = Int32(NK_MEAN_SQUARE)
-      request.job.one_plus_gamma = one_plus_gamma
+      request.job.useMeanSquare(onePlusGamma: one_plus_gamma)
     }
     return Problem(request: request, view: runs.rowsView(), sets: rows)
   }
@@ -59,22 +58,14 @@ extension normkit_description {
     case NORMKIT_LAYER_NORM_CHANNELS:
       return Problem(request: request, view: data.positionsView(), sets: data.samples &* data.positions)
     case NORMKIT_INSTANCE_NORM, NORMKIT_GROUP_NORM:
-      let groups = Int(method) == NORMKIT_INSTANCE_NORM ? channels : groups
-      let isInstance = Int(method) == NORMKIT_INSTANCE_NORM
-      try require(isInstance || groups >= 1 && channels % groups == 0, NORMKIT_ERROR_GROUPS)
-      return Problem(
-        request: request, view: data.groupsView(Int(groups)), sets: try product(data.samples, Int(groups)))
+      let groups = Int(method) == NORMKIT_INSTANCE_NORM ? data.channels : try data.groupCount(groups)
+      return Problem(request: request, view: data.groupsView(groups), sets: try product(data.samples, groups))
     case NORMKIT_BATCH_NORM_INFERENCE:
-      request.job.statistic = Int32(NK_GIVEN)
-      request.job.source = Int32(NK_FROM_VARIANCE)
+      request.job.useGivenVariance()
     default:
-      let isUnbiased = running_variance_rule == Int32(NORMKIT_RUNNING_UNBIASED)
-      let isBiased = running_variance_rule == Int32(NORMKIT_RUNNING_BIASED)
-      try require(isUnbiased || isBiased, NORMKIT_ERROR_RUNNING_VARIANCE)
-      try require(momentum >= 0 && momentum <= 1, NORMKIT_ERROR_MOMENTUM)
+      try requireRunning(momentum, running_variance_rule)
       try require(data.samples &* data.positions != 1 || data.channels == 0, NORMKIT_ERROR_ONE_VALUE)
-      request.job.running_correction = isUnbiased ? 1 : 0
-      request.job.momentum = momentum
+      request.job.useMomentum(momentum, running_variance_rule)
     }
     return Problem(request: request, view: data.channelsView(), sets: data.channels)
   }
@@ -86,27 +77,22 @@ extension normkit_description {
     var request = Request(types, try contiguousRuns(outer, slices, inner), x: nil, y: nil)
     request.parameters(nil, nil, slices, segment: inner)
     if Int(method) == NORMKIT_WEIGHT_NORM {
-      request.job.statistic = try normStatistic(norm)
-      request.job.rule = Int32(NK_ADDED)
-      request.job.spread_kind = Int32(NK_NORM)
-      request.job.epsilon = epsilon
+      request.job.useNorm(try normStatistic(norm), rule: NK_ADDED, epsilon: epsilon)
     } else {
-      request.job.statistic = Int32(NK_GIVEN)
-      request.job.source = Int32(NK_FROM_VARIANCE)
+      request.job.useGivenVariance()
     }
     return Problem(request: request, view: slicesView(outer, slices, inner), sets: slices)
   }
 
   private func axesProblem(_ types: Types) throws(Refusal) -> Problem {
-    let isNorm = Int(method) == NORMKIT_LP_NORMALIZE
-    let statistic = isNorm ? try normStatistic(norm) : Int32(NK_MOMENTS)
-    let rule = isNorm ? Int32(NK_FLOOR) : try epsilonRule(epsilon_rule)
     let tensor = try axisTensor()
     var request = Request(types, try tensor.runs(), x: nil, y: nil)
-    request.job.statistic = statistic
-    request.job.rule = rule
-    request.job.epsilon = epsilon
-    if isNorm { request.job.spread_kind = Int32(NK_NORM) }
+    if Int(method) == NORMKIT_LP_NORMALIZE {
+      request.job.useNorm(try normStatistic(norm), rule: NK_FLOOR, epsilon: epsilon)
+    } else {
+      request.job.rule = try epsilonRule(epsilon_rule)
+      request.job.epsilon = epsilon
+    }
     let sets = tensor.sets
     return Problem(request: request, view: tensor.takeView(), sets: sets)
   }

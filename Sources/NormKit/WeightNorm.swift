@@ -22,10 +22,7 @@ public func normkit_weight_norm(
     var request = Request(types, runs, x: v, y: w)
     request.parameters(g, nil, slices, segment: inner)
     request.statistics(nil, norms)
-    request.job.statistic = statistic
-    request.job.rule = Int32(NK_ADDED)
-    request.job.spread_kind = Int32(NK_NORM)
-    request.job.epsilon = epsilon
+    request.job.useNorm(statistic, rule: NK_ADDED, epsilon: epsilon)
     var view = slicesView(outer, slices, inner)
     try request.run(&view, sets: slices)
     if runs.elements == 0, let norms { zero(norms, count: slices, types) }
@@ -46,8 +43,7 @@ public func normkit_scale_shift(
     try requireData(runs.elements, x, y)
     var request = Request(types, runs, x: x, y: y)
     request.parameters(scale, shift, channels, segment: inner)
-    request.job.statistic = Int32(NK_GIVEN)
-    request.job.source = Int32(NK_FROM_VARIANCE)
+    request.job.useGivenVariance()
     var view = slicesView(outer, channels, inner)
     try request.run(&view, sets: channels)
   }

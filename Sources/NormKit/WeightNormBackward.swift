@@ -24,9 +24,7 @@ public func normkit_weight_norm_backward(
     request.parameters(g, nil, slices, segment: inner)
     request.gradients(dg, nil, accumulate)
     request.saved(nil, norms, NK_FROM_NORM)
-    request.job.statistic = statistic
-    request.job.rule = Int32(NK_ADDED)
-    request.job.epsilon = epsilon
+    request.job.useNorm(statistic, rule: NK_ADDED, epsilon: epsilon)
     var view = slicesView(outer, slices, inner)
     try request.runBackward(&view, sets: slices)
   }
@@ -50,8 +48,7 @@ public func normkit_scale_shift_backward(
     var request = Request(types, runs, x: x ?? dy, dy: dy, dx: dx)
     request.parameters(scale, nil, channels, segment: inner)
     request.gradients(dscale, dshift, accumulate)
-    request.job.statistic = Int32(NK_GIVEN)
-    request.job.source = Int32(NK_FROM_VARIANCE)
+    request.job.useGivenVariance()
     var view = slicesView(outer, channels, inner)
     try request.runBackward(&view, sets: channels)
   }

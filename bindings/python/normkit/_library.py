@@ -36,20 +36,43 @@ class NormKitError(ValueError):
         return f"{self.function}: {self.sentence}"
 
 
-def candidates() -> list[Path]:
-    """Paths where the library may be, best first.
+def candidates(
+    file_name: str = FILE_NAME, variable: str = "NORMKIT_LIBRARY", folder: str = "", built: str = "release"
+) -> list[Path]:
+    """Paths where a library may be, best first.
 
-    ``NORMKIT_LIBRARY`` alone if it is set; otherwise the file packaged beside this module, then the
-    build folder of the source checkout that this module belongs to, if it belongs to one.
+    What the environment `variable` names alone if it is set; otherwise the file packaged in `folder` of this package,
+    then in the folder `built` of the build of the source checkout that this package belongs to, if it belongs to one.
     """
-    named = os.environ.get("NORMKIT_LIBRARY")
+    named = os.environ.get(variable)
     if named:
         return [Path(named)]
     package = Path(__file__).resolve().parent
-    paths = [package / FILE_NAME]
+    paths = [package / folder / file_name]
     if len(package.parents) > 2 and (package.parents[2] / "Package.swift").is_file():
-        paths.append(package.parents[2] / ".build" / "release" / FILE_NAME)
+        paths.append(package.parents[2] / ".build" / built / file_name)
     return paths
+
+
+def load_first(
+    paths: list[Path], what: str, remedy: str, prepare: Callable[[ctypes.CDLL, Path], None] | None = None
+) -> ctypes.CDLL:
+    """Load the first of `paths` that loads and that `prepare` takes.
+
+    Raises ImportError, with every path and the reason, if there is none, and what `prepare` raises beside OSError and
+    AttributeError.
+    """
+    failures = []
+    for path in paths:
+        try:
+            library = ctypes.CDLL(str(path))
+            if prepare is not None:
+                prepare(library, path)
+        except (OSError, AttributeError) as error:  # not loadable; not this library
+            failures.append(f"  {path}: {error}")
+        else:
+            return library
+    raise ImportError(f"{what} could not be loaded. Tried:\n" + "\n".join(failures) + f"\n{remedy}")
 
 
 def load(paths: list[Path]) -> ctypes.CDLL:
@@ -57,19 +80,8 @@ def load(paths: list[Path]) -> ctypes.CDLL:
 
     Raises ImportError, with every path and the reason, if none loads or the version does not match.
     """
-    failures = []
-    for path in paths:
-        try:
-            library = ctypes.CDLL(str(path))
-            _set_prototypes(library, path)
-        except (OSError, AttributeError) as error:  # not loadable; not this library
-            failures.append(f"  {path}: {error}")
-        else:
-            return library
-    raise ImportError(
-        "the NormKit library could not be loaded. Tried:\n" + "\n".join(failures) + "\n"
-        "Set NORMKIT_LIBRARY to the file, or build it: swift build -c release --product normkit"
-    )
+    remedy = "Set NORMKIT_LIBRARY to the file, or build it: swift build -c release --product normkit"
+    return load_first(paths, "the NormKit library", remedy, _set_prototypes)
 
 
 def _set_prototypes(library: ctypes.CDLL, path: Path) -> None:

@@ -118,34 +118,23 @@ def _ggml_folder() -> Path:
     raise ImportError(f"there is no libggml-base.so in lib64 or lib of {prefix}")
 
 
-def _nodes_path() -> Path:
-    named = os.environ.get("NORMKIT_GGML_LIBRARY")
-    if named:
-        return Path(named)
-    package = Path(__file__).resolve().parent
-    paths = [package / FILE_NAME, package.parents[3] / ".build" / "ggml" / FILE_NAME]
-    for path in paths:
-        if path.exists():
-            return path
-    raise ImportError(
-        f"{FILE_NAME} was not found. Tried:\n" + "\n".join(f"  {path}" for path in paths) + "\n"
-        "Set NORMKIT_GGML_LIBRARY to the file, or build it: bindings/ggml/build.sh"
-    )
-
-
 def _load() -> tuple[ctypes.CDLL, ctypes.CDLL, ctypes.CDLL]:
-    folder, path = _ggml_folder(), _nodes_path()
+    folder = _ggml_folder()
     try:
         base, cpu = (ctypes.CDLL(str(folder / f"libggml-{part}.so")) for part in ("base", "cpu"))
-        nodes = ctypes.CDLL(str(path))
         _set_prototypes(base, _BASE)
         _set_prototypes(cpu, _CPU)
-        _set_prototypes(nodes, _NODES)
         _set_prototypes(base, {
             f"ggml_{name}": (c_void_p, [c_void_p, *(_CODES[code] for code in codes)])
             for name, codes in OPERATORS.items()})
     except (OSError, AttributeError) as error:
-        raise ImportError(f"ggml in {folder} or {path} could not be loaded: {error}") from error
+        raise ImportError(f"ggml in {folder} could not be loaded: {error}") from error
+    nodes = _normkit.load_first(
+        _normkit.candidates(FILE_NAME, "NORMKIT_GGML_LIBRARY", "ggml", "ggml"),
+        "the NormKit library for ggml",
+        "Set NORMKIT_GGML_LIBRARY to the file, or build it: bindings/ggml/build.sh",
+        lambda library, _: _set_prototypes(library, _NODES),
+    )
     return base, cpu, nodes
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal, Sequence
 
 import jax
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -241,7 +242,7 @@ def weight_norm(
 
 
 def _machine_epsilon(x: Array) -> float:
-    return 2.0**-52 if x.dtype.name == "float64" else 2.0**-23
+    return float(np.finfo(statistics_dtype(x)).eps)
 
 
 def _rows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,10 @@ FILE_NAME = "libnormkit_jax.so"
 FORWARD, BACKWARD = "normkit_forward", "normkit_backward"
 
 
-def candidates() -> list[Path]:
-    """Paths where the library may be, best first.
-
-    ``NORMKIT_JAX_LIBRARY`` alone if it is set; otherwise the file packaged beside this module, then where
-    ``bindings/jax/build.sh`` puts it in the source checkout that this module belongs to, if it belongs to one.
-    """
-    named = os.environ.get("NORMKIT_JAX_LIBRARY")
-    if named:
-        return [Path(named)]
-    package = Path(__file__).resolve().parent
-    paths = [package / FILE_NAME]
-    if len(package.parents) > 3 and (package.parents[3] / "Package.swift").is_file():
-        paths.append(package.parents[3] / ".build" / "jax" / FILE_NAME)
-    return paths
-
-
 def load(paths: list[Path]) -> ctypes.CDLL:
     """Load the first of `paths` that loads. Raises ImportError, with every path and the reason, if none does."""
-    failures = []
-    for path in paths:
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError as error:
-            failures.append(f"  {path}: {error}")
-    raise ImportError(
-        "the NormKit library for JAX could not be loaded. Tried:\n" + "\n".join(failures) + "\n"
-        "Set NORMKIT_JAX_LIBRARY to the file, or build it: bindings/jax/build.sh"
-    )
+    remedy = "Set NORMKIT_JAX_LIBRARY to the file, or build it: bindings/jax/build.sh"
+    return _normkit.load_first(paths, "the NormKit library for JAX", remedy)
 
 
 def _register(found: ctypes.CDLL) -> None:
@@ -61,5 +36,5 @@ def _register(found: ctypes.CDLL) -> None:
 
 
 # Held as long as XLA may call it.
-library = load(candidates())
+library = load(_normkit.candidates(FILE_NAME, "NORMKIT_JAX_LIBRARY", "jax", "jax"))
 _register(library)

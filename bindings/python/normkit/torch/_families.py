@@ -9,6 +9,8 @@ from torch import Tensor
 
 import normkit
 
+from ._operators import statistics_dtype
+
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -16,7 +18,7 @@ def statistics(x: Tensor, running: Tensor | None) -> Tensor | None:
     """Running statistics in the type that those of `x` have: float32 for halves."""
     if running is None or running.dtype not in _HALVES:
         return running
-    return running.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    return running.to(statistics_dtype(x))
 
 
 def rms_norm_backward(dy: Tensor, x: Tensor, *, stats: Sequence[Tensor] | None, **others: Any) -> Any:

@@ -1,5 +1,5 @@
 """How operators of PyTorch's dispatcher are defined, in the namespace `normkit`: what torch.compile and torch.export
-put into their graphs. `_operator_table` lists them.
+put into their graphs. `_table` lists them.
 
 Outside of a graph, the dispatcher's way through Python costs more than a small normalization. So eager code takes
 another one (`_autograd.differentiable`), and the functions choose by `torch.compiler.is_compiling`.

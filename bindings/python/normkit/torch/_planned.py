@@ -14,7 +14,7 @@ from .._engine import Plan
 from .._library import library, refusal
 from .._plan_abi import Operands
 from ._autograd import is_transformed
-from ._operators import define_inference
+from ._operators import define_inference, statistics_dtype
 
 
 @functools.lru_cache(maxsize=1000)
@@ -76,7 +76,7 @@ def _rows(
     dtypes = _checked(x, shape, weight=weight, bias=bias, residual=residual)
     size = math.prod(shape)
     if eps is None:
-        eps = 2.0**-52 if x.dtype == torch.float64 else 2.0**-23
+        eps = torch.finfo(statistics_dtype(x)).eps
     choices = {"add_residual": residual is not None, "store_sum": store_sum, "activation_after": activation}
     plan = _plan(method, rows=x.numel() // size if size else 0, size=size, epsilon=eps, **dtypes, **choices)
     x = _contiguous(x)
@@ -148,7 +148,6 @@ def _two(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 
 def _like_channels(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x) if _is_channels_last(x) else _as_rows(x)
-
 
 
 class _Operator:

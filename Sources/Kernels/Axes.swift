@@ -16,6 +16,9 @@ extension nk_job {
     return kept.axis.0.offset(index)
   }
 
+  /// Whether one set begins as far from the next as any other.
+  @inline(__always) var areEvenlySpaced: Bool { lanes == 1 && kept.count <= 1 }
+
   /// The same for an outer reduced step.
   @inline(__always)
   func reducedOffset(_ index: Int) -> Offset {

@@ -23,6 +23,8 @@ protocol Reduction {
   static func join(_ a: Double, _ b: Double) -> Double
   /// Whether sums formed in `A` have lost nothing to overflow, underflow or cancellation.
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool
+  /// Whether four sums formed in Float are.
+  static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool
 }
 
 extension Reduction {
@@ -48,6 +50,8 @@ extension Reduction {
     add(d, &first, &second)
   }
 
+  @inline(__always)
+  static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool { false }
   @inline(__always) static var isCentred: Bool { false }
   @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { a + b }
   @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_sum_f64(lanes) }
@@ -83,6 +87,11 @@ enum Moments: Reduction {
     // second <= 4 * (second - first * first / count), without a division; NaN is not for Double to mend.
     return !(4 * sums.first * sums.first > 3 * count * sums.second)
   }
+  @inline(__always)
+  static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool {
+    var lost = 4 * firsts * firsts, kept = 3 * count * seconds
+    return SquareSum.areReliable(firsts, seconds, count) && !nk_exceed(&lost, &kept)
+  }
 }
 
 /// Sum of x * x.
@@ -101,6 +110,11 @@ enum SquareSum: Reduction {
   @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     A.self == Double.self || (sums.second >= A.leastMeanSquare * count && sums.second < .infinity)
+  }
+  @inline(__always)
+  static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool {
+    var seconds = seconds
+    return nk_are_between(&seconds, Float.leastMeanSquare * count)
   }
 }
 

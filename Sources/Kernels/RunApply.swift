@@ -61,29 +61,46 @@ extension nk_standard {
   }
 }
 
-/// The same with a gamma and beta for each element.
-private struct OneRow<E: Element, P: Element>: ParameterUser {
+/// Rows that share a gamma and beta for each element, one after the other.
+private struct Rows<E: Element, P: Element>: ParameterUser {
   typealias N = E.Natural
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
-  let count: Int
-  let standard: nk_standard
+  /// Bytes from one row to the next.
+  let xStep, yStep: Int
+  let rows, count: Int
+  let standards: UnsafePointer<nk_standard>
   let streams: Bool
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
-    let row = RowLanes<N>(standard)
+    var x = x, y = y
+    for k in 0..<rows {
+      apply(RowLanes<N>(standards[k]), x, y, parameters)
+      x += xStep
+      y += yStep
+    }
+  }
+
+  @inline(__always)
+  private func apply<L: LaneParameters>(
+    _ row: RowLanes<N>, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ parameters: L
+  ) {
+    let last = count &- 16
+    if last < 0 {
+      let z = row.apply(E.load(x, 0, count: count, as: N.self))
+      return E.store(y, 0, count: count, parameters.apply(z) { P.load($0, 0, count: count, as: N.self) })
+    }
+    // The last vector may share elements with the one before it, and is read before those are written in place.
+    let rest = E.load(x, last, as: N.self)
     var i = 0
-    while i &+ 16 <= count {
+    while i < last {
       let z = row.apply(E.load(x, i, as: N.self))
       E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) }, streams: streams)
       i &+= 16
     }
-    if i < count {
-      let rest = count &- i
-      let z = row.apply(E.load(x, i, count: rest, as: N.self))
-      E.store(y, i, count: rest, parameters.apply(z) { P.load($0, i, count: rest, as: N.self) })
-    }
+    let z = row.apply(rest)
+    E.store(y, last, parameters.apply(z) { P.load($0, last, as: N.self) }, streams: streams && i == last)
   }
 }
 
@@ -152,9 +169,9 @@ extension nk_job {
       } else if needsDouble(standard.factor, in: E.Natural.self) {
         applyParametersInDouble(E.self, P.self, xs, ys, length, index, standard)
       } else {
-        chooseParameters(
-          P.self, from: index,
-          for: OneRow<E, P>(x: xs, y: ys, count: length, standard: standard, streams: streams != 0))
+        withUnsafePointer(to: standard) { standards in
+          applyRows(E.self, P.self, xs, ys, xStep: 0, yStep: 0, 1, length, index, standards)
+        }
       }
     }
   }
@@ -192,33 +209,22 @@ extension nk_job {
     _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ standard: nk_standard
   ) {
     if E.self == F64.self || parameter_dtype == dtype {
-      applyRuns(E.self, E.self, s, piece, x, y, standard)
+      applyPiece(E.self, E.self, s, piece, x, y, standard)
     } else {
-      applyRuns(E.self, F32.self, s, piece, x, y, standard)
+      applyPiece(E.self, F32.self, s, piece, x, y, standard)
     }
   }
 
+  /// Applies `standards` to `rows` rows of `count` elements, with the parameters from `start` on.
   @inline(never)
-  private func applyRuns<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
-    _ standard: nk_standard
+  private func applyRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
+    _ count: Int, _ start: Int, _ standards: UnsafePointer<nk_standard>
   ) {
-    if hasParametersOfRows && !needsDouble(standard.factor, in: E.Natural.self) {
-      applyRow(E.self, P.self, x, y, 0, standard)
-    } else {
-      applyPiece(E.self, P.self, s, piece, x, y, standard)
-    }
-  }
-
-  /// Applies `standard` to the elements of a row from `start` on.
-  @inline(never)
-  private func applyRow<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ start: Int, _ standard: nk_standard
-  ) {
-    let xs = x + start &* E.size, ys = y + start &* E.size
     chooseParameters(
       P.self, from: start,
-      for: OneRow<E, P>(x: xs, y: ys, count: Int(run) &- start, standard: standard, streams: streams != 0))
+      for: Rows<E, P>(
+        x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, standards: standards, streams: streams != 0))
   }
 
   /// Whether sets are rows with a parameter for each element, the same for all rows: what layer and RMS
@@ -235,37 +241,55 @@ extension nk_job {
     streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0
   }
 
-  /// Applies what standardizes four rows, the first of which is set `s`, unless one of them needs Double or they are
-  /// better passed one by one. Returns whether it did.
+  /// Applies what standardizes sets `first` to `first + count - 1` if they are rows as above, an even distance apart,
+  /// and none of them needs Double. Returns whether it did.
   @inline(__always)
-  func applyFourRows<E: Element>(_: E.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>) -> Bool {
-    if kept.count != 1 || prefersSingleRows(E.self) { return false }
-    for k in 0..<4 where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
+  func applyRows<E: Element>(
+    _: E.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) -> Bool {
+    guard hasParametersOfRows && areEvenlySpaced else { return false }
+    for k in 0..<count where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
     if E.self == F64.self || parameter_dtype == dtype {
-      applyFourRows(E.self, E.self, s, standards)
+      applyRows(E.self, E.self, first, count, standards)
     } else {
-      applyFourRows(E.self, F32.self, s, standards)
+      applyRows(E.self, F32.self, first, count, standards)
     }
     return true
   }
 
+  @inline(__always)
+  private func applyRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) {
+    let (x, start) = start(E.self, first), length = Int(run)
+    guard let y = start else { return }
+    let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
+    var k = 0
+    if hasWideRegisters && !prefersSingleRows(E.self) {
+      while k &+ 4 <= count {
+        let start = (x: x + k &* xStep, y: y + k &* yStep)
+        applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, standards + k)
+        k &+= 4
+      }
+    }
+    if k == count { return }
+    applyRows(
+      E.self, P.self, x + k &* xStep, y + k &* yStep, xStep: xStep, yStep: yStep, count &- k, length, 0, standards + k)
+  }
+
   @inline(never)
   private func applyFourRows<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ s: Int, _ standards: UnsafePointer<nk_standard>
+    _: E.Type, _: P.Type, _ x0: UnsafeRawPointer, _ y0: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ count: Int,
+    _ standards: UnsafePointer<nk_standard>
   ) {
-    let (x0, start) = start(E.self, s), count = Int(run)
-    guard let y0 = start else { return }
-    let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
     let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
     let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
-    let rows = FourRows<E, P>(x: x, y: y, count: count, standards: standards)
-    chooseParameters(P.self, from: 0, for: rows)
-    if count % 16 != 0 {
-      applyRow(E.self, P.self, x.0, y.0, count & ~15, standards[0])
-      applyRow(E.self, P.self, x.1, y.1, count & ~15, standards[1])
-      applyRow(E.self, P.self, x.2, y.2, count & ~15, standards[2])
-      applyRow(E.self, P.self, x.3, y.3, count & ~15, standards[3])
-    }
+    chooseParameters(P.self, from: 0, for: FourRows<E, P>(x: x, y: y, count: count, standards: standards))
+    let done = count & ~15
+    if done == count { return }
+    applyRows(
+      E.self, P.self, x0 + done &* E.size, y0 + done &* E.size, xStep: xStep, yStep: yStep, 4, count &- done, done,
+      standards)
   }
 
   @inline(never)

@@ -204,36 +204,26 @@ extension nk_job {
   @inline(never)
   func sumShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
     for k in 0..<count { sumRow(E.self, scratch, k) }
-    let h = scratch.joined(0, count), hz = scratch.joined(1, count), beside = scratch.joined(2, count)
+    if count < 4 { for quantity in 0..<3 { scratch.folded(quantity).fill(count) } }
+    let h = scratch.folded(0).total(0), hz = scratch.folded(1).total(0), beside = scratch.folded(2).total(0)
     for k in 0..<count { scratch.totals[k] = nk_gradient_sums(h: h[k], hz: hz[k], beside: beside[k]) }
   }
 
-  /// Sums over row `k` of those at hand, in sixteen lanes, into the scratch memory.
+  /// Sums over row `k` of those at hand, into the scratch memory.
   @inline(never)
   private func sumRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) {
     var summation = GradientSummation<E, AlongValue>(scratch.standards[k], reach: 0)
     let start = scratch.starts[k]
     summation.add(start.x, start.dy, Int(run), ElementWeights(gammas: UnsafeRawPointer(gammas)))
     let sums = summation.pendingSums
-    E.Natural.store(scratch.laneSums(0), k &* 16, sums.h)
-    E.Natural.store(scratch.laneSums(1), k &* 16, sums.hz)
-    E.Natural.store(scratch.laneSums(2), k &* 16, sums.beside)
+    scratch.folded(0).set(k, sums.h)
+    scratch.folded(1).set(k, sums.hz)
+    scratch.folded(2).set(k, sums.beside)
   }
 }
 
 extension GradientScratch {
-  /// Lane sums of one quantity: sixteen of each of four rows.
+  /// Sums of one quantity over each of four rows.
   @inline(__always)
-  fileprivate func laneSums(_ quantity: Int) -> UnsafeMutableRawPointer { rest + quantity &* 256 }
-
-  /// The sums of one quantity over each of `count` rows.
-  @inline(__always)
-  fileprivate func joined(_ quantity: Int, _ count: Int) -> SIMD4<Double> {
-    let lanes = UnsafeRawPointer(laneSums(quantity)), last = count &- 1
-    var sums = SIMD4<Double>(repeating: 0)
-    nk_sum_four_f32(
-      Float.load(lanes, 0), Float.load(lanes, min(1, last) &* 16), Float.load(lanes, min(2, last) &* 16),
-      Float.load(lanes, last &* 16), &sums)
-    return sums
-  }
+  fileprivate func folded(_ quantity: Int) -> FoldedSums { FoldedSums(rest + quantity &* FoldedSums.bytes(4)) }
 }

@@ -153,7 +153,7 @@ extension nk_job {
 
   /// A run of fewer than sixteen elements, filled up with the mean of its ends.
   @inline(__always)
-  private func shortRun<E: Element, A: Arithmetic>(
+  func shortRun<E: Element, A: Arithmetic>(
     _: E.Type, _ x: UnsafeRawPointer, _ place: Int, as: A.Type
   ) -> SIMD16<A> {
     let length = Int(run)

@@ -4,20 +4,39 @@ import NormKitFloor
 
 /// Sets that are taken together, and their bytes at most. The steps from sums to factors are a long chain of
 /// dependent operations for one set; those of several sets overlap.
-private let mostSets = 8
+let mostSets = 8
 private let mostBytes = 16 * 1024
 
 /// Working memory for the sets at hand.
-private struct RunScratch<N: Arithmetic> {
+struct RunScratch<N: Arithmetic> {
+  /// Where each set begins.
+  let starts: UnsafeMutablePointer<UnsafeRawPointer>
   let shifts: UnsafeMutablePointer<N>
   let sums: UnsafeMutablePointer<nk_sums>
+  let folded: (first: FoldedSums, second: FoldedSums)
   let standards: UnsafeMutablePointer<nk_standard>
 
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
-    shifts = base.assumingMemoryBound(to: N.self)
-    sums = (base + 64).assumingMemoryBound(to: nk_sums.self)
-    standards = (base + 256).assumingMemoryBound(to: nk_standard.self)
+    starts = base.assumingMemoryBound(to: UnsafeRawPointer.self)
+    shifts = (base + 64).assumingMemoryBound(to: N.self)
+    sums = (base + 128).assumingMemoryBound(to: nk_sums.self)
+    folded = (FoldedSums(base + 256), FoldedSums(base + 256 + FoldedSums.bytes(mostSets)))
+    standards = (base + 768).assumingMemoryBound(to: nk_standard.self)
+  }
+
+  /// The shifts of four sets from `k` on. They are Float.
+  @inline(__always)
+  func fourShifts(_ k: Int) -> SIMD4<Double> {
+    var values = SIMD4<Double>(repeating: 0)
+    nk_get_four_f32(shifts + k, &values)
+    return values
+  }
+
+  @inline(__always)
+  func setFourShifts(_ k: Int, _ values: SIMD4<Double>) {
+    var values = values
+    nk_put_four_f32(&values, shifts + k)
   }
 }
 
@@ -58,11 +77,8 @@ extension nk_job {
   ) {
     standardizeSets(E.self, R.self, first, count, scratch, scratch.standards)
     guard y != nil else { return }
-    var k = 0
-    if hasWideRegisters && hasParametersOfRows {
-      while k &+ 4 <= count && applyFourRows(E.self, first &+ k, scratch.standards + k) { k &+= 4 }
-    }
-    for k in k..<count {
+    if applyRows(E.self, first, count, scratch.standards) { return }
+    for k in 0..<count {
       let (x, y) = start(E.self, first &+ k)
       guard let y else { return }
       for piece in 0..<Int(pieces) { applyRuns(E.self, first &+ k, piece, x, y, scratch.standards[k]) }
@@ -87,29 +103,39 @@ extension nk_job {
       for k in 0..<count { standards[k] = given(first &+ k, as: E.Natural.self) }
       return
     }
+    findStarts(elementSize: E.size, first, count, scratch.starts)
     if areShortRows(E.self, R.self) {
-      for k in stride(from: 0, to: count, by: 4) {
-        standardizeShortRows(E.self, R.self, first &+ k, min(4, count &- k), standards + k)
-      }
-      return
+      return standardizeShortRows(E.self, R.self, first, count, scratch, standards)
     }
-    sumSets(E.self, R.self, first, count, scratch)
+    sumSets(E.self, R.self, count, scratch)
     for k in 0..<count {
-      let x = start(E.self, first &+ k).x
-      standards[k] = standardOfRuns(E.self, R.self, first &+ k, x, scratch.sums[k], scratch.shifts[k])
+      standards[k] = standardOfRuns(
+        E.self, R.self, first &+ k, scratch.starts[k], scratch.sums[k], scratch.shifts[k])
+    }
+  }
+
+  @inline(never)
+  private func findStarts(
+    elementSize: Int, _ first: Int, _ count: Int, _ starts: UnsafeMutablePointer<UnsafeRawPointer>
+  ) {
+    if areEvenlySpaced {
+      let step = Int(kept.axis.0.x_stride) &* elementSize
+      for k in 0..<count { starts[k] = x + (first &+ k) &* step }
+    } else {
+      for k in 0..<count { starts[k] = x + setOffset(first &+ k).x &* elementSize }
     }
   }
 
   @inline(never)
   private func sumSets<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
+    _: E.Type, _: R.Type, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {
     let places = samplePlaces
     for k in 0..<count {
-      scratch.shifts[k] = R.isCentred ? sample(E.self, start(E.self, first &+ k).x, places, as: E.Natural.self) : 0
+      scratch.shifts[k] = R.isCentred ? sample(E.self, scratch.starts[k], places, as: E.Natural.self) : 0
     }
     for k in 0..<count {
-      scratch.sums[k] = setSums(E.self, R.self, start(E.self, first &+ k).x, shift: scratch.shifts[k])
+      scratch.sums[k] = setSums(E.self, R.self, scratch.starts[k], shift: scratch.shifts[k])
     }
   }
 

@@ -1,5 +1,5 @@
-// Rows that are short enough for one chunk of sums: four at a time, whose sums are joined and finished side by side.
-// What is done once per row would otherwise take longer than the row.
+// Rows that are short enough for one chunk of sums. The sums of four are joined and finished side by side: what is done
+// once per row would otherwise take longer than the row.
 
 import NormKitFloor
 
@@ -11,61 +11,62 @@ extension nk_job {
       && Int(run) <= chunkLength(Float.self)
   }
 
-  /// What standardizes rows `first` to `first + count - 1`, of which there are four at most.
+  /// What standardizes rows `first` to `first + count - 1`, of which there are `mostSets` at most.
   @inline(never)
   func standardizeShortRows<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ standards: UnsafeMutablePointer<nk_standard>
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>,
+    _ standards: UnsafeMutablePointer<nk_standard>
   ) {
-    // Where there are fewer rows than four, the last one stands in for those that are missing.
-    let row0 = start(E.self, first).x, row1 = row(E.self, row0, first, min(1, count &- 1))
-    let row2 = row(E.self, row0, first, min(2, count &- 1)), row3 = row(E.self, row0, first, count &- 1)
-    var shifts = SIMD4<Double>(repeating: 0), firsts = shifts, seconds = shifts
-    if R.isCentred {
-      let places = samplePlaces
-      nk_sum_four_f32(
-        sampleLanes(E.self, row0, places), sampleLanes(E.self, row1, places), sampleLanes(E.self, row2, places),
-        sampleLanes(E.self, row3, places), &shifts)
-      shifts *= 0x1p-6
-      nk_round_to_f32(&shifts)
-    }
-    let sums0 = rowSums(E.self, R.self, row0, shift: shifts[0])
-    var sums1 = sums0, sums2 = sums0, sums3 = sums0
-    if count > 1 { sums1 = rowSums(E.self, R.self, row1, shift: shifts[1]) }
-    if count > 2 { sums2 = rowSums(E.self, R.self, row2, shift: shifts[2]) }
-    if count > 3 { sums3 = rowSums(E.self, R.self, row3, shift: shifts[3]) }
-    if R.isCentred { nk_sum_four_f32(sums0.first, sums1.first, sums2.first, sums3.first, &firsts) }
-    nk_sum_four_f32(sums0.second, sums1.second, sums2.second, sums3.second, &seconds)
-    if isPlain && areReliable(R.self, firsts, seconds) {
-      return finishFour(R.self, first, count, firsts, seconds, shifts, standards)
-    }
+    let folded = scratch.folded
+    if R.isCentred { sampleRows(E.self, count, scratch) }
     for k in 0..<count {
-      let sums = nk_sums(first: firsts[k], second: seconds[k])
-      standards[k] = standardOfRuns(E.self, R.self, first &+ k, start(E.self, first &+ k).x, sums, E.Natural(shifts[k]))
+      var sums = ChunkSums<E.Natural, R>()
+      sums.add(E.self, scratch.starts[k], 0, Int(run), E.Natural.splat(R.isCentred ? scratch.shifts[k] : 0))
+      if R.isCentred { folded.first.set(k, sums.joinedFirst) }
+      folded.second.set(k, sums.joinedSecond)
+    }
+    if count % 4 != 0 {
+      folded.first.fill(count)
+      folded.second.fill(count)
+    }
+    for k in stride(from: 0, to: count, by: 4) {
+      let four = min(4, count &- k), seconds = folded.second.total(k)
+      var shifts = SIMD4<Double>(repeating: 0), firsts = shifts
+      if R.isCentred {
+        shifts = scratch.fourShifts(k)
+        firsts = folded.first.total(k)
+      }
+      if isPlain && R.areReliable(firsts, seconds, self.count) {
+        finishFour(R.self, first &+ k, four, firsts, seconds, shifts, standards + k)
+        continue
+      }
+      for i in 0..<four {
+        standards[k &+ i] = standardOfRuns(
+          E.self, R.self, first &+ k &+ i, scratch.starts[k &+ i], nk_sums(first: firsts[i], second: seconds[i]),
+          E.Natural.narrow(shifts[i]))
+      }
     }
   }
 
-  /// Where row `first + k` begins; row `first` does at `x`.
+  /// What `sample` is for one set, for each.
   @inline(__always)
-  private func row<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ first: Int, _ k: Int) -> UnsafeRawPointer {
-    kept.count == 1 ? x + k &* Int(kept.axis.0.x_stride) &* E.size : start(E.self, first &+ k).x
-  }
-
-  @inline(__always)
-  private func areReliable<R: Reduction>(_: R.Type, _ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>) -> Bool {
-    R.isReliable(nk_sums(first: firsts[0], second: seconds[0]), count, in: Float.self)
-      && R.isReliable(nk_sums(first: firsts[1], second: seconds[1]), count, in: Float.self)
-      && R.isReliable(nk_sums(first: firsts[2], second: seconds[2]), count, in: Float.self)
-      && R.isReliable(nk_sums(first: firsts[3], second: seconds[3]), count, in: Float.self)
-  }
-
-  /// Sums of the row at `x`, in sixteen lanes.
-  @inline(__always)
-  private func rowSums<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ x: UnsafeRawPointer, shift: Double
-  ) -> (first: SIMD16<Float>, second: SIMD16<Float>) {
-    var sums = ChunkSums<Float, R>()
-    sums.add(E.self, x, 0, Int(run), Float.splat(Float(shift)))
-    return (sums.joinedFirst, sums.joinedSecond)
+  private func sampleRows<E: Element>(_: E.Type, _ count: Int, _ scratch: RunScratch<E.Natural>) {
+    let room = Int(run) &- 16, third = room / 3, thirds = room &* 2 / 3, lanes = scratch.folded.first
+    for k in 0..<count {
+      let x = scratch.starts[k]
+      if room > 0 {
+        let ends = (E.load(x, 0, as: E.Natural.self), E.load(x, room, as: E.Natural.self))
+        let between = (E.load(x, third, as: E.Natural.self), E.load(x, thirds, as: E.Natural.self))
+        lanes.set(k, (ends.0 + between.0) + (between.1 + ends.1))
+      } else {
+        // All four vectors of a sample are the same.
+        lanes.set(k, room == 0 ? E.load(x, 0, as: E.Natural.self) : shortRun(E.self, x, 0, as: E.Natural.self))
+      }
+    }
+    if count % 4 != 0 { lanes.fill(count) }
+    for k in stride(from: 0, to: count, by: 4) {
+      scratch.setFourShifts(k, lanes.total(k) * (room > 0 ? 0x1p-6 : 0x1p-4))
+    }
   }
 
   /// Whether nothing but mean and reciprocal deviation is made of the sums.
@@ -94,8 +95,13 @@ extension nk_job {
     quantities *= inverse_count
     var factors = quantities + epsilon
     nk_inverse_root(&factors)
-    for k in 0..<count {
-      standards[k] = nk_standard(mean: means[k], residue: residues[k], factor: factors[k], quantity: quantities[k])
+    var results = (means, residues, factors, quantities)
+    if count == 4 {
+      nk_transpose(&results, standards)
+    } else {
+      for k in 0..<count {
+        standards[k] = nk_standard(mean: means[k], residue: residues[k], factor: factors[k], quantity: quantities[k])
+      }
     }
     if let mean { for k in 0..<count { put(mean, first &+ k, means[k], as: Float.self) } }
     if let spread { for k in 0..<count { put(spread, first &+ k, factors[k], as: Float.self) } }

@@ -3,12 +3,15 @@
 import CNormKit
 import NormKitFloor
 
-/// Bytes of data that a thread must get before it pays to wake it.
-private let bytesPerThread = 256 * 1024
+/// Bytes of data that a thread must get before it pays to wake it, and if it is awake.
+private let bytesPerThread = 128 * 1024
+private let bytesPerThreadAwake = 32 * 1024
 
 /// How many threads so much data is worth.
 func threadsWorth(bytes: Int) -> Int {
-  bytes < 2 * bytesPerThread ? 1 : min(Int(nk_thread_count()), bytes / bytesPerThread)
+  let count = Int(nk_thread_count())
+  if count == 1 || bytes < 2 * bytesPerThreadAwake { return 1 }
+  return max(1, min(count, bytes / (nk_has_thread_awake() ? bytesPerThreadAwake : bytesPerThread)))
 }
 
 extension nk_job {

@@ -32,21 +32,21 @@ void nk_set_thread_count(int32_t count) { atomic_store(&thread_count, count); }
 
 /* ---- The threads --------------------------------------------------------------------------------------- */
 
-/* One call at a time has the threads: it holds `user`. `lock` guards the rest, except for `next`; `open` and `joined`
- * are also read without it. */
+/* One call at a time has the threads: it holds `user`. `lock` guards the rest; `open`, `joined`
+ * and `watching` are also read without it. */
 static struct {
     pthread_mutex_t user, lock;
     pthread_cond_t wake, done;
     int32_t started;            /* threads that exist */
     _Atomic int32_t open;       /* how many more may join the work at hand */
     _Atomic int32_t joined;     /* how many are at it */
+    _Atomic int32_t watching;   /* how many look for work, and need not be woken */
     bool watches_forks;
 
     nk_kernel kernel;
     const nk_job *job;
-    int32_t phase;
+    int32_t phase, shares;
     int64_t count, grain;
-    _Atomic int64_t next;
 } pool = {
     .user = PTHREAD_MUTEX_INITIALIZER,
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -60,15 +60,31 @@ static void forget_threads(void) {
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     pool.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-    pool.started = pool.open = pool.joined = 0;
+    pool.started = pool.open = pool.joined = pool.watching = 0;
 }
 
-static void work(void) {
-    for (;;) {
-        const int64_t begin = atomic_fetch_add_explicit(&pool.next, pool.grain, memory_order_relaxed);
-        if (begin >= pool.count) return;
-        const int64_t end = pool.count - begin < pool.grain ? pool.count : begin + pool.grain;
-        nk_call(pool.kernel, pool.job, pool.phase, begin, end);
+/* Each thread has a share of the tasks, neighbouring ones, and the same share in each call: what it has in its cache
+ * is often what the last call left there. A thread that is done helps the others. On a cache line each: how far a
+ * share is done. */
+static struct {
+    _Alignas(64) _Atomic int64_t next;
+} shares[NK_MAX_THREADS];
+
+static int64_t first_task(int32_t share) {
+    const int64_t size = pool.count / pool.shares, rest = pool.count % pool.shares;
+    return size * share + (share < rest ? share : rest);
+}
+
+static void work(int32_t own) {
+    for (int32_t i = 0; i < pool.shares; i++) {
+        const int32_t share = (own + i) % pool.shares;
+        const int64_t last = first_task(share + 1);
+        for (;;) {
+            const int64_t begin =
+                atomic_fetch_add_explicit(&shares[share].next, pool.grain, memory_order_relaxed);
+            if (begin >= last) break;
+            nk_call(pool.kernel, pool.job, pool.phase, begin, last - begin < pool.grain ? last : begin + pool.grain);
+        }
     }
 }
 
@@ -100,23 +116,27 @@ static void look_at(_Atomic int32_t *value, bool until_zero) {
     } while (nanoseconds() < end);
 }
 
-static void *stand_by(void *unused) {
-    (void)unused;
+static void *stand_by(void *number) {
+    const int32_t own = (int32_t)(intptr_t)number;
     pthread_mutex_lock(&pool.lock);
     for (;;) {
         while (pool.open == 0) pthread_cond_wait(&pool.wake, &pool.lock);
         pool.open--;
         pool.joined++;
         pthread_mutex_unlock(&pool.lock);
-        work();
+        work(own);
         pthread_mutex_lock(&pool.lock);
         if (--pool.joined == 0) pthread_cond_signal(&pool.done);
         pthread_mutex_unlock(&pool.lock);
+        atomic_fetch_add_explicit(&pool.watching, 1, memory_order_relaxed);
         look_at(&pool.open, false);
+        atomic_fetch_sub_explicit(&pool.watching, 1, memory_order_relaxed);
         pthread_mutex_lock(&pool.lock);
     }
     return NULL;
 }
+
+bool nk_has_thread_awake(void) { return atomic_load_explicit(&pool.watching, memory_order_relaxed) > 0; }
 
 /* Starts threads until there are `wanted`, as far as the system allows. Signals are for the process's own
  * threads. */
@@ -131,7 +151,11 @@ static void start_threads(int32_t wanted) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_t thread;
-    while (pool.started < wanted && pthread_create(&thread, &attributes, stand_by, NULL) == 0) pool.started++;
+    while (pool.started < wanted) {
+        void *number = (void *)(intptr_t)(pool.started + 1);
+        if (pthread_create(&thread, &attributes, stand_by, number) != 0) break;
+        pool.started++;
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
 }
@@ -151,12 +175,13 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
     pool.phase = phase;
     pool.count = count;
     pool.grain = grain;
-    atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
+    pool.shares = threads;
+    for (int32_t i = 0; i < threads; i++) atomic_store_explicit(&shares[i].next, first_task(i), memory_order_relaxed);
     pool.open = threads - 1 < pool.started ? threads - 1 : pool.started;
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.lock);
 
-    work();
+    work(0);
 
     pthread_mutex_lock(&pool.lock);
     pool.open = 0; /* who has not woken up yet need not */

@@ -1,13 +1,12 @@
 """One row through all systems: prepared, checked, timed."""
 
-import time
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 from .comparison import Measured
 from .problem import Problem
 from .systems import Prepared
-from .timing import SETTLE_SECONDS, Effort, Times, measure, promising
+from .timing import Effort, Times, measure, promising, settle_down
 
 LARGEST_CHECKED = 1 << 27  # bytes: larger tensors are only in the sweep, whose smaller ones are checked
 
@@ -30,7 +29,7 @@ def compare(problem: Problem, threads: int, systems: dict[str, ModuleType], effo
     def settle(key: tuple[str, str]) -> None:
         systems[key[0]].set_threads(threads)
         if threads > 1:
-            time.sleep(SETTLE_SECONDS)
+            settle_down()
 
     row, failed, tried = problem.row, [], {}
     kept: dict[tuple[str, str], Prepared] = {}  # with the memory that their calls use

@@ -1,16 +1,19 @@
 """Times of calls that take turns, so that a busy machine slows all alike."""
 
+import contextlib
 import gc
 import random
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 Key = TypeVar("Key")
 
-SETTLE_SECONDS = 3e-3  # until the threads of others, which go on looking for work, have fallen asleep
+SETTLE_SECONDS = 50e-3  # at most
 FEWEST_ROUNDS = 5
 LONG_SECONDS = 50e-3  # such a call finds nothing in the caches, whatever was called before
 
@@ -63,6 +66,24 @@ def measure(
             samples[key].append(seconds(calls[key], counts[key]))
     gc.enable()
     return {key: _times(found) for key, found in samples.items()}
+
+
+def settle_down() -> None:
+    """Waits until the threads that other systems have used, and that go on looking for work, have fallen asleep."""
+    end = time.perf_counter() + SETTLE_SECONDS
+    while time.perf_counter() < end and _others_run():
+        time.sleep(1e-3)
+
+
+def _others_run() -> bool:
+    """Whether a thread of this process runs, or waits for a processor, beside this one."""
+    own = str(threading.get_native_id())
+    for task in Path("/proc/self/task").iterdir():
+        if task.name != own:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if (task / "stat").read_text().rpartition(")")[2].split()[0] == "R":
+                    return True
+    return False
 
 
 def promising(calls: dict[Key, Callable[[], object]], settle: Callable[[Key], None]) -> list[Key]:

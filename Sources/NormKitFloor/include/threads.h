@@ -3,12 +3,16 @@
 #define NORMKIT_THREADS_H
 
 #include "job.h"
+#include <stdbool.h>
 
 enum { NK_MAX_THREADS = 256 };
 
 /* How many threads a call may use: NORMKIT_THREADS, or 1, until it is set. */
 int32_t nk_thread_count(void);
 void nk_set_thread_count(int32_t count);
+
+/* Whether some thread looks for work, so that it has not to be woken. */
+bool nk_has_thread_awake(void);
 
 /* Runs tasks 0 … count - 1 of one phase, `grain` neighbouring tasks at a time, on up to `threads` threads, the
  * caller's own among them. Returns when all are done. If the threads are busy for another caller, or cannot be

@@ -805,7 +805,8 @@ typedef struct {
     const void *x;                      /* also v */
     const void *residual;               /* as x */
     const void *bias;                   /* [size] or [channels] */
-    const void *gamma, *beta;           /* also g; scale and shift. May be NULL */
+    const void *gamma, *beta;           /* scale and shift; weight norm: gamma is g, and there is no beta; normalize
+                                           and Lp have neither. May be NULL */
     const void *given_mean;             /* batch norm in inference: [channels] statistics type */
     const void *given_variance;
     const void *sample_scale;           /* [rows / rows_per_sample, size] or [samples, channels]; one of the two may */

@@ -58,6 +58,15 @@ extension Plan {
     return (Int(description.method) == NORMKIT_RMS_NORM ? nil : o.mean, o.rstd)
   }
 
+  /// gamma and beta of methods that have them.
+  func scaleAndShift(_ o: normkit_operands) -> (gamma: UnsafeRawPointer?, beta: UnsafeRawPointer?) {
+    switch Int(description.method) {
+    case NORMKIT_NORMALIZE, NORMKIT_LP_NORMALIZE: return (nil, nil)
+    case NORMKIT_WEIGHT_NORM: return (UnsafeRawPointer(o.gamma), nil)
+    default: return (UnsafeRawPointer(o.gamma), UnsafeRawPointer(o.beta))
+    }
+  }
+
   private var isTraining: Bool { Int(description.method) == NORMKIT_BATCH_NORM_TRAINING }
   private var isGiven: Bool { Int(description.method) == NORMKIT_BATCH_NORM_INFERENCE }
 
@@ -78,7 +87,7 @@ extension Plan {
 
   private func requireDisjoint(_ o: normkit_operands, workspaceBytes: Int) throws(Refusal) {
     let d = description, statistics = statistics(o), statisticsBytes = sets &* types.statisticsSize
-    let parameterBytes = parameters &* types.parameterSize
+    let parameterBytes = self.parameters &* types.parameterSize, parameters = scaleAndShift(o)
     let samples = !d.has(NORMKIT_SCALE_SHIFT_SAMPLES) ? 0 : Int(d.isOfRows ? d.rows / d.rows_per_sample : d.samples)
     let sampleBytes = samples &* parameterBytes
     try NormKit.requireDisjoint { buffers in
@@ -104,8 +113,8 @@ extension Plan {
       if d.has(NORMKIT_ADD_RESIDUAL_AFTER) {
         buffers.append(data(o.residual_after, d.residual_after_stride, d.dtype), NORMKIT_OK, .third)
       }
-      buffers.append(Span(o.gamma, length: parameterBytes))
-      buffers.append(Span(o.beta, length: parameterBytes))
+      buffers.append(Span(parameters.gamma, length: parameterBytes))
+      buffers.append(Span(parameters.beta, length: parameterBytes))
       if d.has(NORMKIT_ADD_BIAS) { buffers.append(Span(o.bias, length: parameterBytes)) }
       if isGiven {
         buffers.append(Span(o.given_mean, length: statisticsBytes))

@@ -119,8 +119,7 @@ struct PlannedRun {
     var job = plan.pointee.job
     job.x = o.x
     job.y = o.y
-    job.gamma = o.gamma
-    job.beta = o.beta
+    (job.gamma, job.beta) = plan.pointee.scaleAndShift(o)
     plan.pointee.placeStatistics(o, in: &job, set: 0, parameter: 0)
     let elementSize = plan.pointee.types.dataSize
     job.chooseStreams(bytes: plan.pointee.elements &* elementSize, elementSize: elementSize)

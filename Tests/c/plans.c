@@ -139,6 +139,26 @@ static void integers(void)
     normkit_plan_destroy(plan);
 }
 
+/* What a method has not is ignored, even where y is. */
+static void without_parameters(int32_t method)
+{
+    normkit_plan *plan = NULL;
+    normkit_description d = description(method, 0);
+    d.outer = 1, d.slices = SAMPLES, d.inner = SIZE, d.norm = NORMKIT_L2;
+    d.rank = 2, d.shape[0] = SAMPLES, d.shape[1] = SIZE, d.axis_count = 1, d.axes[0] = 1;
+    CHECK_OK(normkit_plan_create(&d, &plan));
+    normkit_operands o = operands();
+    float plain[SAMPLES * SIZE];
+    o.gamma = method == NORMKIT_WEIGHT_NORM ? gamma : NULL, o.beta = NULL;
+    CHECK_OK(normkit_plan_run(plan, &o));
+    memcpy(plain, y, sizeof plain);
+    memset(y, 0, sizeof y);
+    o.gamma = o.gamma ? o.gamma : y, o.beta = y;
+    CHECK_OK(normkit_plan_run(plan, &o));
+    CHECK(memcmp(plain, y, sizeof plain) == 0);
+    normkit_plan_destroy(plan);
+}
+
 static void refusals(void)
 {
     normkit_plan *plan = (normkit_plan *)(void *)x;
@@ -185,6 +205,10 @@ int main(int argc, char **argv)
         start();
         fused(NORMKIT_GROUP_NORM, layout, sets_of_groups(layout, GROUPS), CHANNELS);
     }
+    start();
+    without_parameters(NORMKIT_WEIGHT_NORM);
+    without_parameters(NORMKIT_NORMALIZE);
+    without_parameters(NORMKIT_LP_NORMALIZE);
     integers();
     refusals();
     printf("plans on %s: %d failures\n", normkit_isa(), failures);

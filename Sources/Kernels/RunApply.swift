@@ -96,6 +96,9 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
     var i = 0
     while i < last {
       let z = row.apply(E.load(x, i, as: N.self))
+      // What the same rows of the next group have here, because samples of rows are read in no order that a processor
+      // could foresee.
+      nk_prefetch(x + (i &* E.size &+ rows &* xStep))
       E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) }, streams: streams)
       i &+= 16
     }

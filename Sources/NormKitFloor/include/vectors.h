@@ -213,6 +213,9 @@ NK_INLINE void nk_transpose(const void *rows, void *columns) {
     to[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
+/* Asks for what stands at p, which need not be there, to be brought to the second-level cache. */
+NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
+
 /* ---- Loading and storing whole vectors ----------------------------------------------------------------- */
 
 /* bfloat16 is the upper half of a binary32; rounding is to nearest, ties to even, NaN stays a (quiet) NaN. */

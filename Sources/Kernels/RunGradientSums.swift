@@ -30,18 +30,12 @@ struct GradientLaneSums<A: Arithmetic> {
   }
 }
 
-/// Elements that are summed in the type of computation before the sums are joined in Double.
-private let gradientChunkLength = 1024
-
-/// Sums over runs that one value of `standard` standardizes.
-struct GradientSummation<E: Element, D: Derivative> {
+/// Sums of a chunk over what one value of `standard` standardizes: of every other vector, and of those between.
+struct GradientChunkSums<E: Element, D: Derivative> {
   typealias N = E.Natural
   let row: RowLanes<N>
   let quantity: SIMD16<N>
-  var even = GradientLaneSums<N>(), odd = GradientLaneSums<N>()
-  var total = GradientLaneSums<Double>()
-  /// Elements that are in `even` and `odd`.
-  var pending = 0
+  private var even = GradientLaneSums<N>(), odd = GradientLaneSums<N>()
 
   @inline(__always)
   init(_ standard: nk_standard, reach: Double) {
@@ -58,56 +52,99 @@ struct GradientSummation<E: Element, D: Derivative> {
     sums.add(weights.weigh(E.load(dy, i, as: N.self), i), z, D.beside(z, value, quantity))
   }
 
+  /// Adds elements `begin ..< end`.
+  @inline(__always)
+  mutating func add<W: Weights>(
+    _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ begin: Int, _ end: Int, _ weights: W
+  ) {
+    var i = begin
+    if D.isFrequent && NK_FOUR_VECTORS != 0 {
+      let paired = begin &+ (end &- begin) & ~31
+      if hasWideRegisters {
+        while i < paired {
+          addVector(x, dy, i, weights, to: &even)
+          addVector(x, dy, i &+ 16, weights, to: &odd)
+          i &+= 32
+        }
+      } else {
+        // Both at once would not fit the registers.
+        while i < paired {
+          addVector(x, dy, i, weights, to: &even)
+          i &+= 32
+        }
+        i = begin
+        while i < paired {
+          addVector(x, dy, i &+ 16, weights, to: &odd)
+          i &+= 32
+        }
+      }
+    }
+    while i &+ 16 <= end {
+      addVector(x, dy, i, weights, to: &even)
+      i &+= 16
+    }
+    if i < end {
+      let rest = end &- i, zero = N.splat(0)
+      let x0 = E.load(x, i, count: rest, as: N.self)
+      let z0 = row.apply(x0)
+      let h = weights.weigh(E.load(dy, i, count: rest, as: N.self), i)
+      odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero), N.fill(D.beside(z0, x0, quantity), rest, zero))
+    }
+  }
+
+  @inline(__always)
+  var joined: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) {
+    (even.h + odd.h, even.hz + odd.hz, even.beside + odd.beside)
+  }
+
+  @inline(__always)
+  mutating func clear() {
+    even = GradientLaneSums<N>()
+    odd = even
+  }
+}
+
+/// Elements that are summed in the type of computation before the sums are joined in Double.
+private let gradientChunkLength = 1024
+
+/// Sums over runs that one value of `standard` standardizes.
+struct GradientSummation<E: Element, D: Derivative> {
+  typealias N = E.Natural
+  private var chunk: GradientChunkSums<E, D>
+  private var total = GradientLaneSums<Double>()
+  /// Elements that are in `chunk`.
+  private var pending = 0
+
+  @inline(__always)
+  init(_ standard: nk_standard, reach: Double) { chunk = GradientChunkSums<E, D>(standard, reach: reach) }
+
   /// Adds `count` neighbouring elements.
   @inline(__always)
   mutating func add<W: Weights>(_ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ weights: W) {
     var i = 0
     while i < count {
       let end = min(i &+ gradientChunkLength &- pending, count)
-      pending &+= end &- i
-      while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
-        addVector(x, dy, i, weights, to: &even)
-        addVector(x, dy, i &+ 16, weights, to: &odd)
-        i &+= 32
-      }
-      while i &+ 16 <= end {
-        addVector(x, dy, i, weights, to: &even)
-        i &+= 16
-      }
-      if i < end {
-        let rest = end &- i, zero = N.splat(0)
-        let x0 = E.load(x, i, count: rest, as: N.self)
-        let z0 = row.apply(x0)
-        let h = weights.weigh(E.load(dy, i, count: rest, as: N.self), i)
-        odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero), N.fill(D.beside(z0, x0, quantity), rest, zero))
-        i = end
-      }
+      chunk.add(x, dy, i, end, weights)
       // A part of a vector adds to its lanes as a whole one does.
-      pending = (pending &+ 15) & ~15
+      pending = (pending &+ end &- i &+ 15) & ~15
+      i = end
       if pending >= gradientChunkLength { join() }
     }
   }
 
-  /// What is in no chunk that has been joined.
-  @inline(__always)
-  var pendingSums: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) {
-    (even.h + odd.h, even.hz + odd.hz, even.beside + odd.beside)
-  }
-
   @inline(__always)
   private mutating func join() {
-    let sums = pendingSums
+    let sums = chunk.joined
     N.add(sums.h, to: &total.h)
     N.add(sums.hz, to: &total.hz)
     N.add(sums.beside, to: &total.beside)
-    even = GradientLaneSums<N>()
-    odd = even
+    chunk.clear()
     pending = 0
   }
 
   @inline(__always)
   func finish() -> nk_gradient_sums {
-    let sums = pendingSums
+    let sums = chunk.joined
     return nk_gradient_sums(
       h: nk_sum_f64(total.h + N.widen(sums.h)), hz: nk_sum_f64(total.hz + N.widen(sums.hz)),
       beside: nk_sum_f64(total.beside + N.widen(sums.beside)))
@@ -203,22 +240,19 @@ extension nk_job {
   /// Sums over four such rows at most, joined side by side.
   @inline(never)
   func sumShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
-    for k in 0..<count { sumRow(E.self, scratch, k) }
+    let weights = ElementWeights(gammas: UnsafeRawPointer(gammas))
+    for k in 0..<count {
+      var chunk = GradientChunkSums<E, AlongValue>(scratch.standards[k], reach: 0)
+      let start = scratch.starts[k]
+      chunk.add(start.x, start.dy, 0, Int(run), weights)
+      let sums = chunk.joined
+      scratch.folded(0).set(k, sums.h)
+      scratch.folded(1).set(k, sums.hz)
+      scratch.folded(2).set(k, sums.beside)
+    }
     if count < 4 { for quantity in 0..<3 { scratch.folded(quantity).fill(count) } }
     let h = scratch.folded(0).total(0), hz = scratch.folded(1).total(0), beside = scratch.folded(2).total(0)
     for k in 0..<count { scratch.totals[k] = nk_gradient_sums(h: h[k], hz: hz[k], beside: beside[k]) }
-  }
-
-  /// Sums over row `k` of those at hand, into the scratch memory.
-  @inline(never)
-  private func sumRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) {
-    var summation = GradientSummation<E, AlongValue>(scratch.standards[k], reach: 0)
-    let start = scratch.starts[k]
-    summation.add(start.x, start.dy, Int(run), ElementWeights(gammas: UnsafeRawPointer(gammas)))
-    let sums = summation.pendingSums
-    scratch.folded(0).set(k, sums.h)
-    scratch.folded(1).set(k, sums.hz)
-    scratch.folded(2).set(k, sums.beside)
   }
 }
 

@@ -18,6 +18,17 @@ extension nk_job {
     _: E.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
   ) -> Bool {
     typealias N = E.Natural
+    let anyWide = N.self == Float.self && haveNeighbouringParameters(lane, width)
+      ? spreadLanes(P.self, lane, width, scratch) : spreadStretches(N.self, P.self, lane, width, scratch)
+    if anyWide { spreadInDouble(N.self, P.self, lane, width, scratch) }
+    return anyWide
+  }
+
+  /// Stretch by stretch, of whatever length.
+  @inline(never)
+  private func spreadStretches<N: Arithmetic, P: Element>(
+    _: N.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
+  ) -> Bool {
     let coefficients = scratch.coefficients(N.self)
     var anyWide = false
     forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
@@ -26,8 +37,72 @@ extension nk_job {
       fill(coefficients.scale, lanes, N.narrow(scale))
       fill(coefficients.offset, lanes, N.narrow(beta - standard.residue * scale))
     }
-    if anyWide { spreadInDouble(N.self, P.self, lane, width, scratch) }
     return anyWide
+  }
+
+  /// Whether neighbouring lanes of a block have neighbouring parameters, or none.
+  @inline(__always)
+  private func haveNeighbouringParameters(_ lane: Int, _ width: Int) -> Bool {
+    !haveOwnParameters || segment == 1 && lane % Int(parameters) &+ width <= Int(parameters)
+  }
+
+  /// Whether gamma and beta are those of lanes.
+  @inline(__always)
+  private var haveOwnParameters: Bool { (gamma != nil || beta != nil) && !changesByRow }
+
+  /// Sixteen lanes at a time, which have neighbouring parameters or none, in Float.
+  @inline(never)
+  private func spreadLanes<P: Element>(_: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch) -> Bool {
+    // Until a lane needs it, the memory for coefficients in Double is free.
+    let standards = scratch.wideCoefficients, coefficients = scratch.coefficients(Float.self)
+    spreadStandards(lane, width, scratch, mean: standards.mean, factor: standards.scale, residue: standards.offset)
+    let parameter = haveOwnParameters ? lane % Int(parameters) : 0
+    let gamma = haveOwnParameters ? self.gamma.map { $0 + parameter &* P.size } : nil
+    let beta = haveOwnParameters ? self.beta.map { $0 + parameter &* P.size } : nil
+    let gammaOffset = Double.splat(Double(one_plus_gamma)), range = Float.factors
+    var anyWide = false
+    var j = 0
+    while j < width {
+      let count = min(16, width &- j)
+      var scale = Double.load(standards.scale, j)
+      anyWide = anyWide || nk_leave(&scale, range.lowerBound, range.upperBound)
+      if let gamma {
+        scale = scale * (P.load(gamma, j, upTo: count, as: Double.self) + gammaOffset)
+        anyWide = anyWide || nk_leave(&scale, range.lowerBound, range.upperBound)
+      }
+      var offset = Double.splat(0)
+      if let beta { offset = P.load(beta, j, upTo: count, as: Double.self) }
+      offset = offset - Double.load(standards.offset, j) * scale
+      Float.store(coefficients.mean, j, Float.narrow(Double.load(standards.mean, j)))
+      Float.store(coefficients.scale, j, Float.narrow(scale))
+      Float.store(coefficients.offset, j, Float.narrow(offset))
+      j &+= 16
+    }
+    return anyWide
+  }
+
+  /// What standardizes each lane, and zeros to a whole number of vectors.
+  @inline(__always)
+  private func spreadStandards(
+    _ lane: Int, _ width: Int, _ scratch: ColumnScratch, mean: UnsafeMutablePointer<Double>,
+    factor: UnsafeMutablePointer<Double>, residue: UnsafeMutablePointer<Double>
+  ) {
+    var set = 0, left = Int(run) &- lane % Int(run)
+    for j in 0..<width {
+      mean[j] = scratch.standards[set].mean
+      factor[j] = scratch.standards[set].factor
+      residue[j] = scratch.standards[set].residue
+      left &-= 1
+      if left == 0 {
+        set &+= 1
+        left = Int(run)
+      }
+    }
+    for j in width..<(width &+ 15) & ~15 {
+      mean[j] = 0
+      factor[j] = 0
+      residue[j] = 0
+    }
   }
 
   @inline(never)
@@ -51,7 +126,7 @@ extension nk_job {
     _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch,
     _ body: (_ lanes: Range<Int>, _ standard: nk_standard, _ scale: Double, _ beta: Double) -> Void
   ) {
-    let run = Int(run), ownParameters = (gamma != nil || beta != nil) && !changesByRow
+    let run = Int(run), ownParameters = haveOwnParameters
     let segment = ownParameters ? Int(segment) : Int.max
     var set = 0, inSet = lane % run, parameter = lane / segment % Int(parameters), inSegment = lane % segment
     var j = 0

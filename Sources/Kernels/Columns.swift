@@ -51,14 +51,7 @@ extension nk_job {
     _ scratch: ColumnScratch, _ summed: UnsafePointer<nk_sums>?
   ) {
     typealias N = E.Natural
-    if Int(source) != NK_FORMED {
-      var m = 0
-      while m < sets {
-        scratch.standards[m] = given(firstSet &+ m, as: N.self)
-        m &+= 1
-      }
-      return
-    }
+    if Int(source) != NK_FORMED { return given(firstSet, count: sets, scratch.standards, as: N.self) }
     if R.isCentred { sampleColumns(E.self, x, width, scratch) }
     blockSums(E.self, R.self, x, width, scratch, summed, as: N.self)
     var m = 0
@@ -102,6 +95,10 @@ extension nk_job {
     // ones, whose sets are done.
     var m = sets
     while m > 0 {
+      if A.self == Float.self && m >= 4 && run == 1 && finishFour(R.self, firstSet, m &- 4, scratch) {
+        m &-= 4
+        continue
+      }
       m &-= 1
       if scratch.isFinished[m] { continue }
       let lane = m &* run
@@ -128,6 +125,25 @@ extension nk_job {
       }
     }
     return allFinished
+  }
+
+  /// Finishes sets `k` to `k + 3` of a block, of one lane each, if their sums, formed in Float, are all reliable.
+  /// Returns whether they are.
+  @inline(__always)
+  private func finishFour<R: Reduction>(_: R.Type, _ firstSet: Int, _ k: Int, _ scratch: ColumnScratch) -> Bool {
+    guard canFinishFour else { return false }
+    var shifts = SIMD4<Double>(repeating: 0)
+    let firsts = four(scratch.first + k), seconds = four(scratch.second + k)
+    guard R.areReliable(firsts, seconds, count) else { return false }
+    if R.isCentred { nk_get_four_f32(scratch.shift(Float.self) + k, &shifts) }
+    finishFour(R.self, firstSet &+ k, 4, firsts, seconds, shifts, scratch.standards + k)
+    for i in 0..<4 { scratch.isFinished[k &+ i] = true }
+    return true
+  }
+
+  @inline(__always)
+  private func four(_ p: UnsafePointer<Double>) -> SIMD4<Double> {
+    UnsafeRawPointer(p).loadUnaligned(as: SIMD4<Double>.self)
   }
 }
 

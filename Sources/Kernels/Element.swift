@@ -14,6 +14,8 @@ protocol Element {
   static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Natural>
   /// Writes the first `count` lanes, 0 < count <= 16, and no byte of the others.
   static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
+  /// Element `index`.
+  static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double
 }
 
 extension Element {
@@ -61,12 +63,6 @@ extension Element {
   ) {
     if count == 16 { store(p, index, v, streams: streams) } else { store(p, index, count: count, v) }
   }
-
-  /// One element.
-  @inline(__always)
-  static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
-    Natural.widen(load(p + index &* size, count: 1)[0])
-  }
 }
 
 enum F32: Element {
@@ -81,6 +77,9 @@ enum F32: Element {
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_f32(p, Int64(count), v)
   }
+  @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    Double(p.loadUnaligned(fromByteOffset: index &* size, as: Float.self))
+  }
 }
 
 enum F64: Element {
@@ -94,6 +93,9 @@ enum F64: Element {
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Double>) {
     nk_store_part_f64(p, Int64(count), v)
+  }
+  @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    p.loadUnaligned(fromByteOffset: index &* size, as: Double.self)
   }
 }
 
@@ -111,6 +113,9 @@ enum F16: Element {
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_f16(p, Int64(count), v)
   }
+  @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    Double(nk_value_f16(p + index &* size))
+  }
 }
 
 enum BF16: Element {
@@ -126,5 +131,8 @@ enum BF16: Element {
   }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_bf16(p, Int64(count), v)
+  }
+  @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
+    Double(Float(bitPattern: UInt32(p.loadUnaligned(fromByteOffset: index &* size, as: UInt16.self)) << 16))
   }
 }

@@ -1,4 +1,5 @@
-// Sums of rows, four of which are added up side by side: the chain of additions of one would take longer than many a row.
+// Sums of rows, four of which are added up side by side: the chain of additions of one would take longer than many a
+// row.
 
 import NormKitFloor
 

@@ -105,18 +105,20 @@ extension nk_job {
   @inline(__always)
   func forSpans(from first: Int, _ count: Int, _ body: (_ done: Int, _ length: Int, _ parameter: Int) -> Void) {
     let segment = Int(segment), parameters = Int(parameters)
+    var parameter = 0, inSegment = first
+    if segment == 1 {
+      parameter = first < parameters ? first : first % parameters
+      inSegment = 0
+    } else if first >= segment {
+      inSegment = first % segment
+      parameter = first / segment % parameters
+    }
     var done = 0
     while done < count {
-      let position = first &+ done
-      let length: Int, index: Int
-      if segment == 1 {
-        index = position < parameters ? position : position % parameters
-        length = min(parameters &- index, count &- done)
-      } else {
-        index = position / segment % parameters
-        length = min(segment &- position % segment, count &- done)
-      }
-      body(done, length, index)
+      let length = min(segment == 1 ? parameters &- parameter : segment &- inSegment, count &- done)
+      body(done, length, parameter)
+      parameter = segment == 1 || parameter &+ 1 == parameters ? 0 : parameter &+ 1
+      inSegment = 0
       done &+= length
     }
   }

@@ -13,15 +13,18 @@ private func applyUniform<E: Element>(
   let means = A.splat(A.narrow(standard.mean))
   let scales = A.splat(A.narrow(scale))
   let shifts = A.splat(A.narrow(beta - standard.residue * scale))
+  let last = count &- 16
+  if last < 0 {
+    return E.store(y, 0, count: count, A.fma(E.load(x, 0, count: count, as: A.self) - means, scales, shifts))
+  }
+  // The last vector may share elements with the one before it, and is read before those are written in place.
+  let rest = E.load(x, last, as: A.self)
   var i = 0
-  while i &+ 16 <= count {
+  while i < last {
     E.store(y, i, A.fma(E.load(x, i, as: A.self) - means, scales, shifts), streams: streams)
     i &+= 16
   }
-  if i < count {
-    let rest = count &- i
-    E.store(y, i, count: rest, A.fma(E.load(x, i, count: rest, as: A.self) - means, scales, shifts))
-  }
+  E.store(y, last, A.fma(rest - means, scales, shifts), streams: streams && i == last)
 }
 
 /// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each
@@ -215,6 +218,49 @@ extension nk_job {
       applyPiece(E.self, E.self, s, piece, x, y, standard)
     } else {
       applyPiece(E.self, F32.self, s, piece, x, y, standard)
+    }
+  }
+
+  /// Whether sets are in one piece, and all of a set has one gamma and beta.
+  @inline(__always)
+  private var areUniform: Bool {
+    pieces == 1
+      && (gamma == nil && beta == nil || segment == run || segment > run && segment % run == 0)
+  }
+
+  /// Applies what standardizes sets `first` to `first + count - 1` if they are such. Returns whether it did.
+  @inline(__always)
+  func applyUniformSets<E: Element>(
+    _: E.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) -> Bool {
+    guard areUniform else { return false }
+    if E.self == F64.self || parameter_dtype == dtype {
+      applyUniformSets(E.self, E.self, first, count, standards)
+    } else {
+      applyUniformSets(E.self, F32.self, first, count, standards)
+    }
+    return true
+  }
+
+  @inline(never)
+  private func applyUniformSets<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) {
+    var parameter = firstParameter(first)
+    for k in 0..<count {
+      let (x, y) = start(E.self, first &+ k)
+      guard let y else { return }
+      let gamma = gammaValue(P.self, parameter), beta = betaValue(P.self, parameter)
+      for f in 0..<Int(reduced.extent) {
+        let offset = reducedOffset(f)
+        applyUniformly(
+          E.self, x + offset.x &* E.size, y + offset.y &* E.size, Int(run), standards[k], gamma: gamma, beta: beta)
+      }
+      if segment != run {
+        parameter = firstParameter(first &+ k &+ 1)
+      } else {
+        parameter = parameter &+ 1 == Int(parameters) ? 0 : parameter &+ 1
+      }
     }
   }
 

@@ -230,16 +230,17 @@ extension nk_job {
 }
 
 extension nk_job {
-  /// Whether sets are rows that one chunk holds, with a gamma for each element.
+  /// Whether sets are rows that one chunk holds, with a gamma for each element, and epsilon is inside of the root.
   @inline(__always)
   func areShortGradientRows<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Bool {
     NK_FOUR_VECTORS != 0 && D.isFrequent && E.Natural.self == Float.self && Int(parameter_form) == NK_ELEMENTS
-      && hasGammasOfRows && Int(run) &+ 16 <= gradientChunkLength
+      && hasGammasOfRows && Int(run) &+ 16 <= gradientChunkLength && Int(gradient) == NK_GRADIENT_FORMED
+      && Int(rule) == NK_INSIDE_SQRT && (Int(statistic) == NK_MOMENTS || Int(statistic) == NK_MEAN_SQUARE)
   }
 
-  /// Sums over four such rows at most, joined side by side.
+  /// The gradients of four such rows at most, whose sums are joined and finished side by side.
   @inline(never)
-  func sumShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
+  func finishShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
     let weights = ElementWeights(gammas: UnsafeRawPointer(gammas))
     for k in 0..<count {
       var chunk = GradientChunkSums<E, AlongValue>(scratch.standards[k], reach: 0)
@@ -252,7 +253,28 @@ extension nk_job {
     }
     if count < 4 { for quantity in 0..<3 { scratch.folded(quantity).fill(count) } }
     let h = scratch.folded(0).total(0), hz = scratch.folded(1).total(0), beside = scratch.folded(2).total(0)
-    for k in 0..<count { scratch.totals[k] = nk_gradient_sums(h: h[k], hz: hz[k], beside: beside[k]) }
+    finishFourGradients(count, h, hz, beside, scratch)
+  }
+
+  /// What `correct` and `gradient` do for one set, for the `count` rows at hand.
+  @inline(__always)
+  private func finishFourGradients(
+    _ count: Int, _ h: SIMD4<Double>, _ hz: SIMD4<Double>, _ beside: SIMD4<Double>, _ scratch: GradientScratch
+  ) {
+    var slopes = hz, means = SIMD4<Double>(repeating: 0)
+    if Int(statistic) == NK_MOMENTS {
+      var factors = SIMD4<Double>(repeating: 0)
+      for k in 0..<count { factors[k] = scratch.standards[k].factor }
+      var errors = beside * inverse_count
+      nk_clear_with(&errors, &factors)
+      slopes -= errors * h
+      means = h * inverse_count
+      var residues = errors / factors
+      nk_clear_with(&residues, &factors)
+      for k in 0..<count { scratch.standards[k].residue += residues[k] }
+    }
+    slopes *= inverse_count
+    for k in 0..<count { scratch.gradients[k] = nk_gradient(mean: means[k], slope: slopes[k]) }
   }
 }
 

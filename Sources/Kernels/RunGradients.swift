@@ -90,19 +90,17 @@ extension nk_job {
   ) {
     let scratch = GradientScratch(memory)
     standardizeSets(E.self, R.self, first, count, memory, scratch.standards)
-    for k in 0..<count {
-      scratch.starts[k] = gradientStart(E.self, first &+ k)
-      scratch.totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-    }
-    if needs_gradient_sums != 0 {
-      if areShortGradientRows(E.self, R.Change.self) {
-        sumShortGradientRows(E.self, count, scratch)
-      } else {
-        for k in 0..<count { sumGradients(E.self, R.Change.self, first &+ k, k, scratch, sums) }
+    for k in 0..<count { scratch.starts[k] = gradientStart(E.self, first &+ k) }
+    if needs_gradient_sums != 0 && areShortGradientRows(E.self, R.Change.self) {
+      finishShortGradientRows(E.self, count, scratch)
+    } else {
+      for k in 0..<count {
+        scratch.totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+        if needs_gradient_sums != 0 { sumGradients(E.self, R.Change.self, first &+ k, k, scratch, sums) }
       }
-    }
-    for k in 0..<count {
-      scratch.gradients[k] = finishGradient(first &+ k, scratch.totals[k], &scratch.standards[k], sums)
+      for k in 0..<count {
+        scratch.gradients[k] = finishGradient(first &+ k, scratch.totals[k], &scratch.standards[k], sums)
+      }
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
     if NK_FOUR_VECTORS != 0 && count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {

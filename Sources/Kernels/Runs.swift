@@ -78,6 +78,7 @@ extension nk_job {
     standardizeSets(E.self, R.self, first, count, scratch, scratch.standards)
     guard y != nil else { return }
     if applyRows(E.self, first, count, scratch.standards) { return }
+    if applyUniformSets(E.self, first, count, scratch.standards) { return }
     for k in 0..<count {
       let (x, y) = start(E.self, first &+ k)
       guard let y else { return }
@@ -99,10 +100,7 @@ extension nk_job {
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>,
     _ standards: UnsafeMutablePointer<nk_standard>
   ) {
-    if Int(source) != NK_FORMED {
-      for k in 0..<count { standards[k] = given(first &+ k, as: E.Natural.self) }
-      return
-    }
+    if Int(source) != NK_FORMED { return given(first, count: count, standards, as: E.Natural.self) }
     findStarts(elementSize: E.size, first, count, scratch.starts)
     if areShortRows(E.self, R.self) {
       return standardizeShortRows(E.self, R.self, first, count, scratch, standards)

@@ -36,7 +36,7 @@ extension nk_job {
         shifts = scratch.fourShifts(k)
         firsts = folded.first.total(k)
       }
-      if isPlain && R.areReliable(firsts, seconds, self.count) {
+      if canFinishFour && R.areReliable(firsts, seconds, self.count) {
         finishFour(R.self, first &+ k, four, firsts, seconds, shifts, standards + k)
         continue
       }
@@ -67,43 +67,5 @@ extension nk_job {
     for k in stride(from: 0, to: count, by: 4) {
       scratch.setFourShifts(k, lanes.total(k) * (room > 0 ? 0x1p-6 : 0x1p-4))
     }
-  }
-
-  /// Whether nothing but mean and reciprocal deviation is made of the sums.
-  @inline(__always)
-  private var isPlain: Bool {
-    Int(rule) == NK_INSIDE_SQRT && (spread == nil || Int(spread_kind) == NK_FACTOR) && running_mean == nil
-      && moments == nil && set_sums == nil
-  }
-
-  /// What `finish` does for one set.
-  @inline(__always)
-  private func finishFour<R: Reduction>(
-    _: R.Type, _ first: Int, _ count: Int, _ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>,
-    _ shifts: SIMD4<Double>, _ standards: UnsafeMutablePointer<nk_standard>
-  ) {
-    var means = shifts, residues = shifts, quantities = seconds
-    if R.isCentred {
-      let deltas = firsts * inverse_count
-      quantities -= firsts * deltas
-      nk_floor_at_0(&quantities)
-      means += deltas
-      nk_round_to_f32(&means)
-      residues -= means
-      residues += deltas
-    }
-    quantities *= inverse_count
-    var factors = quantities + epsilon
-    nk_inverse_root(&factors)
-    var results = (means, residues, factors, quantities)
-    if count == 4 {
-      nk_transpose(&results, standards)
-    } else {
-      for k in 0..<count {
-        standards[k] = nk_standard(mean: means[k], residue: residues[k], factor: factors[k], quantity: quantities[k])
-      }
-    }
-    if let mean { for k in 0..<count { put(mean, first &+ k, means[k], as: Float.self) } }
-    if let spread { for k in 0..<count { put(spread, first &+ k, factors[k], as: Float.self) } }
   }
 }

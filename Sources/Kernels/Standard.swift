@@ -55,6 +55,51 @@ extension nk_job {
     return standard
   }
 
+  /// Whether `finishFour` does what `finish` would.
+  @inline(__always)
+  var canFinishFour: Bool {
+    Int(rule) == NK_INSIDE_SQRT && (spread == nil || Int(spread_kind) == NK_FACTOR) && moments == nil && set_sums == nil
+  }
+
+  /// What `finish` does for one set, for sets `first` to `first + count - 1`, four at most, whose sums were formed in
+  /// Float.
+  @inline(__always)
+  func finishFour<R: Reduction>(
+    _: R.Type, _ first: Int, _ count: Int, _ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>,
+    _ shifts: SIMD4<Double>, _ standards: UnsafeMutablePointer<nk_standard>
+  ) {
+    var means = shifts, residues = shifts, quantities = seconds
+    if R.isCentred {
+      let deltas = firsts * inverse_count
+      quantities -= firsts * deltas
+      nk_floor_at_0(&quantities)
+      means += deltas
+      if let running_mean, let running_variance {
+        let variances = quantities / (self.count - Double(running_correction))
+        for k in 0..<count {
+          blend(running_mean, first &+ k, means[k], as: Float.self)
+          blend(running_variance, first &+ k, variances[k], as: Float.self)
+        }
+      }
+      nk_round_to_f32(&means)
+      residues -= means
+      residues += deltas
+    }
+    quantities *= inverse_count
+    var factors = quantities + epsilon
+    nk_inverse_root(&factors)
+    if count == 4 {
+      var results = (means, residues, factors, quantities)
+      nk_transpose(&results, standards)
+    } else {
+      for k in 0..<count {
+        standards[k] = nk_standard(mean: means[k], residue: residues[k], factor: factors[k], quantity: quantities[k])
+      }
+    }
+    if let mean { for k in 0..<count { put(mean, first &+ k, means[k], as: Float.self) } }
+    if let spread { for k in 0..<count { put(spread, first &+ k, factors[k], as: Float.self) } }
+  }
+
   /// What standardizes set `s` if it does not have to be formed.
   @inline(never)
   func given<N: Arithmetic>(_ s: Int, as: N.Type) -> nk_standard {
@@ -72,6 +117,45 @@ extension nk_job {
       standard.factor = Int(source) == NK_FROM_FACTOR ? standard.quantity : factor(standard.quantity)
     }
     return standard
+  }
+
+  /// Whether `givenFour` does what `given` would.
+  @inline(__always)
+  var canGiveFour: Bool {
+    given_spread != nil
+      && (Int(source) == NK_FROM_FACTOR || Int(source) == NK_FROM_VARIANCE && Int(rule) == NK_INSIDE_SQRT)
+  }
+
+  /// What `given` is for one set, for four from `s` on, whose statistics are Float.
+  @inline(__always)
+  func givenFour(_ s: Int, _ standards: UnsafeMutablePointer<nk_standard>) {
+    guard let given_spread else { return }
+    var means = SIMD4<Double>(repeating: 0), quantities = means
+    if let given_mean { nk_get_four_f32(given_mean + s &* 4, &means) }
+    nk_get_four_f32(given_spread + s &* 4, &quantities)
+    var factors = quantities
+    if Int(source) == NK_FROM_VARIANCE {
+      factors += epsilon
+      nk_inverse_root(&factors)
+    }
+    var results = (means, SIMD4<Double>(repeating: 0), factors, quantities)
+    nk_transpose(&results, standards)
+  }
+
+  /// What standardizes `count` sets from `first` on if it does not have to be formed.
+  @inline(__always)
+  func given<N: Arithmetic>(
+    _ first: Int, count: Int, _ standards: UnsafeMutablePointer<nk_standard>, as: N.Type
+  ) {
+    var k = 0
+    while N.self == Float.self && k &+ 4 <= count && canGiveFour {
+      givenFour(first &+ k, standards + k)
+      k &+= 4
+    }
+    while k < count {
+      standards[k] = given(first &+ k, as: N.self)
+      k &+= 1
+    }
   }
 
   /// Whether a factor, or its product with gamma, is too large or too small to be applied in `N`.

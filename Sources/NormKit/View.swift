@@ -25,8 +25,8 @@ struct Steps {
 
 /// Shorter runs are taken as columns, if there is a choice.
 private let shortRun = 64
-/// Where nothing is summed and the same coefficients serve several rows.
-private let shortGivenRun = 512
+/// Where nothing is summed: times the rows that the same coefficients serve, 8 of them at most.
+private let shortGivenRun = 16
 
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
@@ -87,7 +87,8 @@ struct View: ~Copyable {
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
     let isForwardOfGiven = isGiven && job.gradient == Int32(NK_FORWARD)
-    let isShort = run < (isForwardOfGiven && reduced.extent >= 4 ? shortGivenRun : shortRun)
+    let givenRun = shortGivenRun * Int(min(reduced.extent, 8))
+    let isShort = run < (isForwardOfGiven ? givenRun : shortRun)
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))

@@ -22,8 +22,6 @@
 typedef float nk_f32x16 __attribute__((vector_size(64)));
 typedef double nk_f64x16 __attribute__((vector_size(128)));
 typedef double nk_f64x8 __attribute__((vector_size(64)));
-typedef double nk_f64x4 __attribute__((vector_size(32)));
-typedef int64_t nk_i64x4 __attribute__((vector_size(32)));
 typedef uint16_t nk_u16x16 __attribute__((vector_size(32)));
 typedef uint32_t nk_u32x16 __attribute__((vector_size(64)));
 typedef int32_t nk_i32x16 __attribute__((vector_size(64)));
@@ -33,7 +31,6 @@ typedef int64_t nk_i64x16 __attribute__((vector_size(128)));
 /* The same in Swift's memory, which is aligned to 16 at most. */
 typedef nk_f32x16 nk_f32x16_there __attribute__((aligned(8), may_alias));
 typedef nk_f64x16 nk_f64x16_there __attribute__((aligned(8), may_alias));
-typedef nk_f64x4 nk_f64x4_there __attribute__((aligned(8), may_alias));
 
 /* Whether there are registers for several vectors at once. Where there are not, one vector of sixteen lanes is four
  * registers, and hides the latency of additions by itself. */
@@ -148,84 +145,20 @@ NK_INLINE double nk_largest_f64(nk_f64x16 v) {
     return result;
 }
 
-/* Four vectors are added up in two steps, by the same tree. After its first addition the tree is in f64, so that what
- * was added to nothing but zeros is exact. The first step leaves four numbers of a vector ... */
-NK_INLINE void nk_fold_f32(nk_f32x16 v, void *folded) {
-    __auto_type eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                        __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-    *(nk_f64x4_there *)folded =
-        __builtin_convertvector(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), nk_f64x4) +
-        __builtin_convertvector(__builtin_shufflevector(eight, eight, 4, 5, 6, 7), nk_f64x4);
-}
-/* ... and the second makes a vector of the sums of four such. */
-NK_INLINE void nk_sum_folded(const void *folded, void *sums) {
-    const nk_f64x4_there *v = folded;
-    nk_f64x4 ac = __builtin_shufflevector(v[0], v[2], 0, 1, 4, 5) + __builtin_shufflevector(v[0], v[2], 2, 3, 6, 7);
-    nk_f64x4 bd = __builtin_shufflevector(v[1], v[3], 0, 1, 4, 5) + __builtin_shufflevector(v[1], v[3], 2, 3, 6, 7);
-    *(nk_f64x4_there *)sums = __builtin_shufflevector(ac, bd, 0, 4, 2, 6) + __builtin_shufflevector(ac, bd, 1, 5, 3, 7);
-}
-
-/* ---- Four numbers at once, which are changed where they are ---------------------------------------------- */
-
-typedef float nk_f32x4_there __attribute__((vector_size(16), aligned(4), may_alias));
-NK_INLINE void nk_get_four_f32(const void *numbers, void *p) {
-    *(nk_f64x4_there *)p = __builtin_convertvector(*(const nk_f32x4_there *)numbers, nk_f64x4);
-}
-NK_INLINE void nk_put_four_f32(const void *p, void *numbers) {
-    typedef float f32x4 __attribute__((vector_size(16)));
-    *(nk_f32x4_there *)numbers = __builtin_convertvector(*(const nk_f64x4_there *)p, f32x4);
-}
-NK_INLINE void nk_round_to_f32(void *p) {
-    nk_f32x4_there rounded;
-    nk_put_four_f32(p, &rounded);
-    nk_get_four_f32(&rounded, p);
-}
-/* 0 for what is negative. */
-NK_INLINE void nk_floor_at_0(void *p) {
-    nk_f64x4_there *v = p;
-    *v = (nk_f64x4)((nk_i64x4)*v & ~(*v < 0));
-}
-/* 1 / sqrt(v), but 0 for 0. */
-NK_INLINE void nk_inverse_root(void *p) {
-    nk_f64x4_there *v = p;
-    nk_f64x4 root = __builtin_elementwise_sqrt(*v);
-    *v = (nk_f64x4)((nk_i64x4)(1 / root) & ~(root == 0));
-}
-
-/* Whether all are at least `least`, and finite. */
-NK_INLINE _Bool nk_are_between(const void *p, double least) {
-    const nk_f64x4_there *v = p;
-    return __builtin_reduce_and((nk_i64x4)(*v >= least) & (*v < __builtin_inf())) != 0;
-}
-/* Whether some number of a is larger than its neighbour in b. */
-NK_INLINE _Bool nk_exceed(const void *a, const void *b) {
-    return __builtin_reduce_or(*(const nk_f64x4_there *)a > *(const nk_f64x4_there *)b) != 0;
-}
-/* The transpose of four times four numbers. */
-NK_INLINE void nk_transpose(const void *rows, void *columns) {
-    const nk_f64x4_there *v = rows;
-    nk_f64x4_there *to = columns;
-    nk_f64x4 a = __builtin_shufflevector(v[0], v[1], 0, 4, 2, 6), b = __builtin_shufflevector(v[0], v[1], 1, 5, 3, 7);
-    nk_f64x4 c = __builtin_shufflevector(v[2], v[3], 0, 4, 2, 6), d = __builtin_shufflevector(v[2], v[3], 1, 5, 3, 7);
-    to[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-    to[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-    to[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-    to[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
-}
-
 /* Asks for what stands at p, which need not be there, to be brought to the second-level cache. */
 NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 /* ---- Loading and storing whole vectors ----------------------------------------------------------------- */
 
-/* bfloat16 is the upper half of a binary32; rounding is to nearest, ties to even, NaN stays a (quiet) NaN. */
+/* bfloat16 is the upper half of a binary32; rounding is to nearest, ties to even. A NaN has to be quiet, as results of
+ * arithmetic are, and stays one, because nothing is added to it. */
 NK_INLINE void nk_from_bf16(nk_u16x16 h, void *v) {
     *(nk_f32x16_there *)v = (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
 }
 NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
     nk_u32x16 u = (nk_u32x16)v, is_nan = (nk_u32x16)(v != v);
-    nk_u32x16 rounded = u + 0x7fffu + ((u >> 16) & 1u), quiet = u | 0x400000u;
-    return __builtin_convertvector(((rounded & ~is_nan) | (quiet & is_nan)) >> 16, nk_u16x16);
+    nk_u32x16 rounded = u + ((((u >> 16) & 1u) + 0x7fffu) & ~is_nan);
+    return __builtin_convertvector(rounded >> 16, nk_u16x16);
 }
 
 #if defined(__F16C__) || defined(__aarch64__)
@@ -368,6 +301,19 @@ NK_INLINE void nk_load_part_bf16(const void *p, int64_t count, void *v) {
 }
 NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
 NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
+
+/* One element. */
+NK_INLINE float nk_value_f16(const void *p) {
+#if defined(__F16C__) || defined(__aarch64__)
+    _Float16 h;
+    memcpy(&h, p, sizeof h);
+    return (float)h;
+#else
+    nk_f32x16 v;
+    nk_load_part_f16(p, 1, &v);
+    return v[0];
+#endif
+}
 
 /* Square root, exact; __builtin_sqrt would call libm to have errno set. */
 NK_INLINE double nk_sqrt(double v) { return __builtin_elementwise_sqrt(v); }

@@ -30,7 +30,7 @@ extension nk_job {
       // Lanes are independent of each other: how many of them a block has does not change their sums. Where there are
       // no sums, blocks need not have whole sets, and begin where cache lines do.
       let isGiven = Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD && run > 1
-      block = isGiven ? Int64(NK_BLOCK_LANES) : Int64(run &* setsPerBlock(run))
+      block = isGiven ? Int64(NK_BLOCK_LANES) : Int64(run &* setsPerBlock(run, lineLanes: lineBytes / size(dtype)))
       blocks = (Int64(lanes &* run) &- 1) / block &+ 1
       units = kept.extent &* blocks
       let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows
@@ -40,10 +40,14 @@ extension nk_job {
   }
 }
 
-/// Sets of `run` neighbouring lanes in one block of columns: as many as fit, and, if it can be, in whole vectors.
-private func setsPerBlock(_ run: Int) -> Int {
+/// Sets of `run` neighbouring lanes in one block of columns: as many as fit, in whole cache lines if that costs less than
+/// half of them, or else in whole vectors if it can be.
+private func setsPerBlock(_ run: Int, lineLanes: Int) -> Int {
   let most = max(1, Int(NK_BLOCK_LANES) / run)
-  var sets = most
-  while sets > 1 && sets * run % 16 != 0 { sets -= 1 }
-  return sets * run % 16 == 0 ? sets : most
+  func largest(of lanes: Int, least: Int) -> Int? {
+    var sets = most
+    while sets > least && sets * run % lanes != 0 { sets -= 1 }
+    return sets * run % lanes == 0 ? sets : nil
+  }
+  return largest(of: lineLanes, least: most / 2 + 1) ?? largest(of: 16, least: 1) ?? most
 }

@@ -894,7 +894,8 @@ NORMKIT_API const char *normkit_isa(void);
 /* How many threads one call may use, the caller's own counted. 1 unless the environment variable
  * NORMKIT_THREADS or this function says otherwise: then large calls are shared with threads that are started
  * at the first such call and wait for the next, awake for about 50 microseconds, then asleep. Small calls never
- * leave the calling thread. Results do not depend on the count. Setting it does not disturb calls that are under way in other threads. */
+ * leave the calling thread. Results do not depend on the count. Setting it does not disturb calls that are under way
+ * in other threads. */
 NORMKIT_API normkit_status normkit_set_thread_count(int32_t count);
 NORMKIT_API int32_t normkit_thread_count(void);
 

@@ -15,23 +15,25 @@ let boundary: [SwiftSetting] = embedded + [.enableExperimentalFeature("CImplemen
 // then do their vectors become registers. Loops have sixteen lanes in a step, and what has to be taken together is
 // written so: unrolled further, they are larger, and not faster. Guards of the stack would check small arrays of fixed
 // size, of which kernels have many.
-func kernels(_ name: String, flags: [String]) -> Target {
+func kernels(_ name: String, flags: [String], optimization: [String] = ["-Ounchecked"]) -> Target {
   .target(
     name: "Kernels\(name)",
     dependencies: ["NormKitFloor"],
     swiftSettings: embedded + [
       .unsafeFlags(
-        ["-Ounchecked", "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"]
+        optimization + ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"]
           + ["-unroll-runtime=false", "-unroll-allow-partial=false"].flatMap { ["-Xllvm", $0] }
           + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
     ])
 }
 
 // One module for each instruction set, all from the text in Sources/Kernels: Swift takes its code generation target
-// from clang's, and has it for a whole module.
+// from clang's, and has it for a whole module. Processors without AVX2 are old or small: their kernels are optimized
+// for size, which costs them a few percent and saves a tenth of the module.
 #if arch(x86_64)
 let kernelTargets = [
-  kernels("X86V2", flags: ["-march=x86-64-v2"]),
+  kernels(
+    "X86V2", flags: ["-march=x86-64-v2"], optimization: ["-Osize", "-Xfrontend", "-remove-runtime-asserts"]),
   kernels("X86V3", flags: ["-march=x86-64-v3"]),
   kernels("X86V4", flags: ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
 ]

@@ -19,7 +19,7 @@
  *  - Any thread may call any function at any time, as long as no two calls write the same memory.
  *    A forked child may go on calling. No function prints, aborts, throws, or changes signals, locale or the
  *    floating-point environment (except for its exception flags). The default rounding mode, without flushing of
- *    subnormals to zero, is assumed. A call needs about 40 KB of stack.
+ *    subnormals to zero, is assumed. A call needs about 80 KB of stack.
  *  - Threads are started only if the process asked for more than one (normkit_set_thread_count, NORMKIT_THREADS)
  *    and the work is large enough for several. Memory is allocated only then, and by backward functions (a copy of
  *    gamma, and sums for dgamma and dbeta); it is freed before the call returns.
@@ -893,9 +893,10 @@ NORMKIT_API const char *normkit_isa(void);
 
 /* How many threads one call may use, the caller's own counted. 1 unless the environment variable
  * NORMKIT_THREADS or this function says otherwise: then large calls are shared with threads that are started
- * at the first such call and wait for the next, awake for about 50 microseconds, then asleep. Small calls never
- * leave the calling thread. Results do not depend on the count. Setting it does not disturb calls that are under way
- * in other threads. */
+ * at the first such call and wait for the next, awake for about 50 microseconds, then asleep. On Linux they keep
+ * off the processor that the caller runs on, if they may run on another (sched_setaffinity, of these threads alone).
+ * Small calls never leave the calling thread. Results do not depend on the count. Setting it does not disturb calls
+ * that are under way in other threads. */
 NORMKIT_API normkit_status normkit_set_thread_count(int32_t count);
 NORMKIT_API int32_t normkit_thread_count(void);
 

@@ -1,6 +1,8 @@
+#define _GNU_SOURCE /* for what Linux says of processors */
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,15 +34,23 @@ void nk_set_thread_count(int32_t count) { atomic_store(&thread_count, count); }
 
 /* ---- The threads --------------------------------------------------------------------------------------- */
 
-/* One call at a time has the threads: it holds `user`. `lock` guards the rest; `open`, `joined`
- * and `watching` are also read without it. */
+/* Threads that sleep. Who goes to sleep is counted before he looks for the last time, and who changes what they wait for
+ * does that before he looks whether someone is counted: one of the two sees the other. */
+struct sleepers {
+    pthread_cond_t wake;
+    _Atomic int32_t count;
+};
+
+/* One call at a time has the threads: it holds `user`. The work is handed over without a lock: who has to wait for one is
+ * put to sleep, and to wake takes longer than many a call. */
 static struct {
-    pthread_mutex_t user, lock;
-    pthread_cond_t wake, done;
+    pthread_mutex_t user, lock; /* `lock` is for those who go to sleep */
+    struct sleepers idle, caller;
     int32_t started;            /* threads that exist */
-    _Atomic int32_t open;       /* how many more may join the work at hand */
-    _Atomic int32_t joined;     /* how many are at it */
+    _Atomic int32_t open;       /* how many more may join the work below, which is complete before */
+    _Atomic int32_t joined;     /* how many are at it, or ask */
     _Atomic int32_t watching;   /* how many look for work, and need not be woken */
+    _Atomic int32_t processor;  /* that the caller runs on */
     bool watches_forks;
 
     nk_kernel kernel;
@@ -50,16 +60,15 @@ static struct {
 } pool = {
     .user = PTHREAD_MUTEX_INITIALIZER,
     .lock = PTHREAD_MUTEX_INITIALIZER,
-    .wake = PTHREAD_COND_INITIALIZER,
-    .done = PTHREAD_COND_INITIALIZER,
+    .idle = {PTHREAD_COND_INITIALIZER, 0},
+    .caller = {PTHREAD_COND_INITIALIZER, 0},
 };
 
 /* A forked child has none of the threads, and locks as they happened to be. */
 static void forget_threads(void) {
     pool.user = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-    pool.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    pool.idle = pool.caller = (struct sleepers){PTHREAD_COND_INITIALIZER, 0};
     pool.started = pool.open = pool.joined = pool.watching = 0;
 }
 
@@ -105,33 +114,99 @@ static void relax(void) {
 #endif
 }
 
-/* Waits until `value` is zero, or is not, but not for long. */
-static void look_at(_Atomic int32_t *value, bool until_zero) {
+/* ---- Where they run ------------------------------------------------------------------------------------ */
+
+#if defined(__linux__)
+
+/* The processor that a thread is kept off, -1 for none, and the others, which it may run on. */
+struct place {
+    int32_t off;
+    cpu_set_t others;
+};
+
+static int32_t processor(void) { return sched_getcpu(); }
+
+/* Moves this thread off the caller's processor if it is there, and may run on another. Some systems wake it on the caller's,
+ * to let the others sleep; the caller would then wait for the one who came to help it. */
+static void keep_off(int32_t callers, struct place *place) {
+    cpu_set_t allowed;
+    if (callers < 0 || processor() != callers || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    if (place->off >= 0 && CPU_EQUAL(&allowed, &place->others)) CPU_SET(place->off, &allowed);
+    CPU_CLR(callers, &allowed);
+    if (CPU_COUNT(&allowed) == 0 || sched_setaffinity(0, sizeof allowed, &allowed) != 0) return;
+    place->off = callers;
+    place->others = allowed;
+}
+
+#else
+
+struct place {
+    int32_t off;
+};
+static int32_t processor(void) { return -1; }
+static void keep_off(int32_t callers, struct place *place) { (void)callers, (void)place; }
+
+#endif
+
+/* ---- Waiting ------------------------------------------------------------------------------------------- */
+
+/* Waits until `value` is zero, or is not, but not for long. Returns whether it is so. */
+static bool look_at(_Atomic int32_t *value, bool until_zero) {
     const int64_t end = nanoseconds() + awake_nanoseconds;
     do {
         for (int i = 0; i < 32; i++) {
-            if ((atomic_load_explicit(value, memory_order_acquire) == 0) == until_zero) return;
+            if ((atomic_load(value) == 0) == until_zero) return true;
             relax();
         }
     } while (nanoseconds() < end);
+    return false;
+}
+
+/* The same for as long as it takes. */
+static void sleep_on(_Atomic int32_t *value, bool until_zero, struct sleepers *place) {
+    pthread_mutex_lock(&pool.lock);
+    atomic_fetch_add(&place->count, 1);
+    while ((atomic_load(value) == 0) != until_zero) pthread_cond_wait(&place->wake, &pool.lock);
+    atomic_fetch_sub(&place->count, 1);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+/* Wakes up to `count`. */
+static void wake(struct sleepers *place, int32_t count) {
+    if (count <= 0 || atomic_load(&place->count) == 0) return;
+    pthread_mutex_lock(&pool.lock);
+    for (int32_t i = 0; i < count; i++) pthread_cond_signal(&place->wake);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void leave(void) {
+    if (atomic_fetch_sub(&pool.joined, 1) == 1) wake(&pool.caller, 1);
+}
+
+/* Whether there is work to join. Who asks counts as joined, so that the caller waits for everyone who was let in. */
+static bool join(void) {
+    atomic_fetch_add(&pool.joined, 1);
+    int32_t open = atomic_load(&pool.open);
+    while (open > 0)
+        if (atomic_compare_exchange_weak(&pool.open, &open, open - 1)) return true;
+    leave();
+    return false;
 }
 
 static void *stand_by(void *number) {
     const int32_t own = (int32_t)(intptr_t)number;
-    pthread_mutex_lock(&pool.lock);
+    struct place place = {.off = -1};
     for (;;) {
-        while (pool.open == 0) pthread_cond_wait(&pool.wake, &pool.lock);
-        pool.open--;
-        pool.joined++;
-        pthread_mutex_unlock(&pool.lock);
-        work(own);
-        pthread_mutex_lock(&pool.lock);
-        if (--pool.joined == 0) pthread_cond_signal(&pool.done);
-        pthread_mutex_unlock(&pool.lock);
-        atomic_fetch_add_explicit(&pool.watching, 1, memory_order_relaxed);
-        look_at(&pool.open, false);
-        atomic_fetch_sub_explicit(&pool.watching, 1, memory_order_relaxed);
-        pthread_mutex_lock(&pool.lock);
+        sleep_on(&pool.open, false, &pool.idle);
+        for (;;) {
+            keep_off(atomic_load(&pool.processor), &place);
+            if (!join()) break;
+            work(own);
+            leave();
+            atomic_fetch_add(&pool.watching, 1);
+            look_at(&pool.open, false);
+            atomic_fetch_sub(&pool.watching, 1);
+        }
     }
     return NULL;
 }
@@ -168,7 +243,6 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
     /* A caller that was cancelled while it waits would leave the others with a job on a stack that is gone. */
     int cancellation;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
-    pthread_mutex_lock(&pool.lock);
     start_threads(threads - 1);
     pool.kernel = kernel;
     pool.job = job;
@@ -176,20 +250,16 @@ void nk_parallel(nk_kernel kernel, const nk_job *job, int32_t phase, int64_t cou
     pool.count = count;
     pool.grain = grain;
     pool.shares = threads;
+    atomic_store(&pool.processor, processor());
     for (int32_t i = 0; i < threads; i++) atomic_store_explicit(&shares[i].next, first_task(i), memory_order_relaxed);
-    pool.open = threads - 1 < pool.started ? threads - 1 : pool.started;
-    pthread_cond_broadcast(&pool.wake);
-    pthread_mutex_unlock(&pool.lock);
+    const int32_t invited = threads - 1 < pool.started ? threads - 1 : pool.started;
+    atomic_store(&pool.open, invited);
+    wake(&pool.idle, invited - atomic_load(&pool.watching));
 
     work(0);
 
-    pthread_mutex_lock(&pool.lock);
-    pool.open = 0; /* who has not woken up yet need not */
-    pthread_mutex_unlock(&pool.lock);
-    look_at(&pool.joined, true);
-    pthread_mutex_lock(&pool.lock);
-    while (pool.joined > 0) pthread_cond_wait(&pool.done, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
+    atomic_store(&pool.open, 0); /* who has not woken up yet need not */
+    if (!look_at(&pool.joined, true)) sleep_on(&pool.joined, true, &pool.caller);
     pthread_mutex_unlock(&pool.user);
     pthread_setcancelstate(cancellation, &cancellation);
 }

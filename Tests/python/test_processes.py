@@ -115,6 +115,34 @@ def test_thread_count_does_not_change_the_bits(count):
     assert digest() == expected
 
 
+AFFINITY = """
+import os, sys
+import numpy as np
+import normkit
+allowed = set(map(int, sys.argv[1].split(",")))
+os.sched_setaffinity(0, allowed)
+normkit.set_num_threads(3)
+x = np.ones((2048, 1024), np.float32)
+before = set(os.listdir("/proc/self/task"))
+for _ in range(50):
+    normkit.layer_norm(x)
+assert os.sched_getaffinity(0) == allowed
+own = {int(task) for task in set(os.listdir("/proc/self/task")) - before}
+assert len(own) == 2, own
+for thread in own:
+    placed = os.sched_getaffinity(thread)
+    assert placed <= allowed and len(placed) >= max(1, len(allowed) - 1), placed
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_threads_stay_where_the_process_may_run():
+    processors = sorted(os.sched_getaffinity(0))
+    for allowed in (processors[:1], processors):
+        code = [sys.executable, "-c", AFFINITY, ",".join(map(str, allowed))]
+        subprocess.run(code, env={**os.environ, "PYTHONPATH": str(PYTHON)}, check=True, timeout=60)
+
+
 def test_the_lock_of_the_interpreter_is_released():
     """While one thread is in a call, another runs."""
     x = np.ones((8192, 4096), np.float32)

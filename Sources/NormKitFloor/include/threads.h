@@ -11,7 +11,7 @@ enum { NK_MAX_THREADS = 256 };
 int32_t nk_thread_count(void);
 void nk_set_thread_count(int32_t count);
 
-/* Whether some thread looks for work, so that it has not to be woken. */
+/* Whether some thread looks for work, so that it need not be woken. */
 bool nk_has_thread_awake(void);
 
 /* Runs tasks 0 … count - 1 of one phase, `grain` neighbouring tasks at a time, on up to `threads` threads, the

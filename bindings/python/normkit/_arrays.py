@@ -48,12 +48,13 @@ HAS_HEADER = _has_header()
 
 
 class Kind(NamedTuple):
-    """Which library an array is of: how its library makes arrays, and how the caller gets them."""
+    """Which library an array is of: how its library makes arrays, and how the caller gets them.
 
-    empty: Callable[..., Any]
-    dtype: Callable[[DType], Any]
+    empty: returns what makes arrays of a shape and dtype. With an order of axes, they lie in memory in that order.
+    """
+
+    empty: Callable[[Shape, DType, "Shape | None"], Callable[[], Any]]
     pointer: Callable[[Any], ctypes.c_void_p]
-    transpose: Callable[[Any, Shape], Any]
     finish: Callable[[Any], Any]
 
 
@@ -173,13 +174,15 @@ def _pointer(array: np.ndarray[Any, Any]) -> ctypes.c_void_p:
     return pointer_at(id(array) + HEADER) if HAS_HEADER else ctypes.c_void_p(array.ctypes.data)
 
 
-NUMPY = Kind(
-    empty=np.empty,
-    dtype=numpy_dtype,
-    pointer=_pointer,
-    transpose=np.transpose,
-    finish=lambda array: array,
-)
+def _empty(shape: Shape, dtype: DType, order: Shape | None) -> Callable[[], Any]:
+    if order is None:
+        return functools.partial(np.empty, shape, numpy_dtype(dtype))
+    stored = tuple(shape[axis] for axis in order)
+    axes = tuple(int(axis) for axis in np.argsort(order))
+    return lambda: np.empty(stored, numpy_dtype(dtype)).transpose(axes)
+
+
+NUMPY = Kind(empty=_empty, pointer=_pointer, finish=lambda array: array)
 
 
 def _describe_numpy(array: np.ndarray[Any, Any], name: str) -> Array:
@@ -230,12 +233,17 @@ def _describe_torch(torch: Any, tensor: Any, name: str) -> Array:
 @functools.cache
 def _torch_kind(torch: Any) -> tuple[Kind, dict[Any, DType]]:
     dtypes = {dtype: getattr(torch, name) for dtype, name in _NAMES.items()}
+
+    def empty(shape: Shape, dtype: DType, order: Shape | None) -> Callable[[], Any]:
+        # With strides, because torch.empty takes twice as long to read a shape from a tuple.
+        strides, step = [0] * len(shape), 1
+        for axis in reversed(range(len(shape)) if order is None else order):
+            strides[axis] = step
+            step *= max(1, shape[axis])
+        return functools.partial(torch.empty_strided, shape, strides, dtype=dtypes[dtype])
+
     kind = Kind(
-        empty=torch.empty,
-        dtype=dtypes.__getitem__,
-        pointer=lambda tensor: ctypes.c_void_p(tensor.data_ptr()),
-        transpose=lambda tensor, axes: tensor.permute(axes),
-        finish=lambda tensor: tensor,
+        empty=empty, pointer=lambda tensor: ctypes.c_void_p(tensor.data_ptr()), finish=lambda tensor: tensor
     )
     return kind, {name: dtype for dtype, name in dtypes.items()}
 

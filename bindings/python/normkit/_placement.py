@@ -140,18 +140,10 @@ class New(Result):
     __slots__ = ("make", "pointer")
 
     def __init__(self, kind: Kind, dtype: DType, shape: Shape, order: Shape | None = None) -> None:
-        if order is None or order == in_order(len(order)):
-            self.make = functools.partial(kind.empty, shape, dtype=kind.dtype(dtype))
-        else:
-            self.make = functools.partial(_transposed, kind, dtype, shape, order)
+        self.make = kind.empty(shape, dtype, None if order is None or order == in_order(len(order)) else order)
         self.pointer = kind.pointer
         value = self.make()
         super().__init__(self.pointer(value).value or 0, value, kind.finish)
-
-
-def _transposed(kind: Kind, dtype: DType, shape: Shape, order: Shape) -> Any:
-    stored = kind.empty(tuple(shape[axis] for axis in order), dtype=kind.dtype(dtype))
-    return kind.transpose(stored, tuple(int(axis) for axis in np.argsort(order)))
 
 
 def allocate(like: Array, dtype: DType, shape: Shape, order: Shape | None = None) -> New:

@@ -63,7 +63,13 @@ def repeated(function: FunctionT) -> FunctionT:
             elif kind in _SEQUENCES and len(values) + len(value) <= _MOST_VALUES:
                 key += kind, len(value)
                 values += value  # which the loop goes through, too
-            elif _is_plain_tensor(value, kind):
+            elif (
+                (torch := _MODULES.get(kind) or _torch_of(kind))
+                and value.is_cpu
+                and value.layout is torch.strided
+                and not (value.requires_grad and torch.is_grad_enabled())
+                and not value.is_neg()
+            ):
                 key += value.dtype, value.shape, value.stride()
                 arrays.append(value)
                 pointers.append(ctypes.c_void_p(value.data_ptr()))
@@ -92,17 +98,15 @@ def repeated(function: FunctionT) -> FunctionT:
     return wrapper  # type: ignore[return-value]
 
 
-def _is_plain_tensor(value: Any, kind: Any) -> bool:
-    """Whether `value` is a tensor that NormKit takes, whatever its dtype."""
+# PyTorch, by the classes of its tensors; nothing until who passes one has imported it.
+_MODULES: Dict[Any, Any] = {}
+
+
+def _torch_of(kind: Any) -> Any:
     torch = sys.modules.get("torch")
-    return (
-        torch is not None
-        and (kind is torch.Tensor or kind is torch.nn.Parameter)
-        and value.is_cpu
-        and value.layout is torch.strided
-        and not (value.requires_grad and torch.is_grad_enabled())
-        and not value.is_neg()
-    )
+    if torch is not None:
+        _MODULES.update({torch.Tensor: torch, torch.nn.Parameter: torch})
+    return _MODULES.get(kind)
 
 
 def _learn(

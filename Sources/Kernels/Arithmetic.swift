@@ -51,13 +51,13 @@ func changed<A: Arithmetic>(_ v: SIMD16<A>, _ change: (inout SIMD16<A>) -> Void)
 extension Float: Arithmetic {
   @inline(__always) static func splat(_ value: Float) -> SIMD16<Float> { SIMD16(repeating: value) }
   @inline(__always) static func add(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-    changed(a) { if hasFMA { $0 += b } else { nk_add_f32(&$0, b) } }
+    changed(a) { nk_add_f32(&$0, b) }
   }
   @inline(__always) static func subtract(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-    changed(a) { if hasFMA { $0 -= b } else { nk_subtract_f32(&$0, b) } }
+    changed(a) { nk_subtract_f32(&$0, b) }
   }
   @inline(__always) static func multiply(_ a: SIMD16<Float>, _ b: SIMD16<Float>) -> SIMD16<Float> {
-    changed(a) { if hasFMA { $0 *= b } else { nk_multiply_f32(&$0, b) } }
+    changed(a) { nk_multiply_f32(&$0, b) }
   }
   @inline(__always) static func fma(_ a: SIMD16<Float>, _ b: SIMD16<Float>, _ c: SIMD16<Float>) -> SIMD16<Float> {
     hasFMA ? c.addingProduct(a, b) : add(multiply(a, b), c)
@@ -95,13 +95,13 @@ extension Float: Arithmetic {
 extension Double: Arithmetic {
   @inline(__always) static func splat(_ value: Double) -> SIMD16<Double> { SIMD16(repeating: value) }
   @inline(__always) static func add(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-    changed(a) { if hasFMA { $0 += b } else { nk_add_f64(&$0, b) } }
+    changed(a) { nk_add_f64(&$0, b) }
   }
   @inline(__always) static func subtract(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-    changed(a) { if hasFMA { $0 -= b } else { nk_subtract_f64(&$0, b) } }
+    changed(a) { nk_subtract_f64(&$0, b) }
   }
   @inline(__always) static func multiply(_ a: SIMD16<Double>, _ b: SIMD16<Double>) -> SIMD16<Double> {
-    changed(a) { if hasFMA { $0 *= b } else { nk_multiply_f64(&$0, b) } }
+    changed(a) { nk_multiply_f64(&$0, b) }
   }
   @inline(__always) static func fma(_ a: SIMD16<Double>, _ b: SIMD16<Double>, _ c: SIMD16<Double>) -> SIMD16<Double> {
     hasFMA ? c.addingProduct(a, b) : add(multiply(a, b), c)

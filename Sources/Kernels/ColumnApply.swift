@@ -34,8 +34,8 @@ extension nk_job {
     forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
       anyWide = anyWide || needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
       fill(coefficients.mean, lanes, N.narrow(standard.mean))
-      fill(coefficients.scale, lanes, N.narrow(scale))
-      fill(coefficients.offset, lanes, N.narrow(beta - standard.residue * scale))
+      fill(coefficients.scale, lanes, N.narrow(-scale))
+      fill(coefficients.offset, lanes, N.narrow(beta - standard.residue * scale + 0))
     }
     return anyWide
   }
@@ -74,8 +74,8 @@ extension nk_job {
       if let beta { offset = P.load(beta, j, upTo: count, as: Double.self) }
       offset = offset - Double.load(standards.offset, j) * scale
       Float.store(coefficients.mean, j, Float.narrow(Double.load(standards.mean, j)))
-      Float.store(coefficients.scale, j, Float.narrow(scale))
-      Float.store(coefficients.offset, j, Float.narrow(offset))
+      Float.store(coefficients.scale, j, Float.narrow(Double.splat(0) - scale))
+      Float.store(coefficients.offset, j, Float.narrow(offset + Double.splat(0)))
       j &+= 16
     }
     return anyWide
@@ -113,8 +113,8 @@ extension nk_job {
     forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
       let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
       fill(wide.mean, lanes, standard.mean)
-      fill(wide.scale, lanes, scale)
-      fill(wide.offset, lanes, beta - standard.residue * scale)
+      fill(wide.scale, lanes, -scale)
+      fill(wide.offset, lanes, beta - standard.residue * scale + 0)
       fill(scratch.wide, lanes, isWide ? 1 : 0)
     }
   }
@@ -175,7 +175,7 @@ extension nk_job {
     _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int, _ width: Int,
     _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
-    if E.self == F64.self || parameter_dtype == dtype {
+    if hasParameters(of: E.self) {
       applyColumns(E.self, E.self, x, y, outer, lane, width, begin, end, scratch)
     } else {
       applyColumns(E.self, F32.self, x, y, outer, lane, width, begin, end, scratch)
@@ -294,7 +294,7 @@ private struct RowParameters {
   let gamma, beta: Double
 }
 
-/// y = (x - mean) * scale + offset, sixteen lanes.
+/// y = (mean - x) * scale + offset, sixteen lanes: `scale` is negative, and the subtraction takes `x` from memory.
 private struct LaneCoefficients<A: Arithmetic> {
   let mean, scale, offset: SIMD16<A>
 
@@ -307,7 +307,7 @@ private struct LaneCoefficients<A: Arithmetic> {
 
   @inline(__always)
   func apply(_ x: SIMD16<A>, _ parameters: RowParameters, byRow: Bool) -> SIMD16<A> {
-    let y = A.fma(x - mean, scale, offset)
+    let y = A.fma(mean - x, scale, offset)
     return byRow ? A.fma(y, A.splat(A.narrow(parameters.gamma)), A.splat(A.narrow(parameters.beta))) : y
   }
 }

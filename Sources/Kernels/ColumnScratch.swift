@@ -23,7 +23,7 @@ struct ColumnScratch {
   @inline(__always) func chunkFirst<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(5, A.self) }
   @inline(__always) func chunkSecond<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(6, A.self) }
 
-  /// y = (x - mean) * scale + shift, in the type of computation.
+  /// y = (mean - x) * scale + offset, in the type of computation.
   @inline(__always) func coefficients<A: Arithmetic>(_: A.Type) -> Coefficients<A> {
     Coefficients(mean: array(5, A.self), scale: array(6, A.self), offset: array(7, A.self))
   }

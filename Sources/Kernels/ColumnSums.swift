@@ -30,8 +30,7 @@ private struct ColumnLanes<E: Element, R: Reduction> {
   /// Lanes of one row, shifted if the reduction wants that.
   @inline(__always)
   private func shifted(_ row: UnsafeRawPointer) -> SIMD16<N> {
-    let value = E.load(row, j, upTo: count, as: N.self)
-    return R.isCentred ? value - shift : value
+    R.shifted(E.load(row, j, upTo: count, as: N.self), shift)
   }
 
   @inline(__always)
@@ -168,8 +167,7 @@ extension ColumnScratch {
   fileprivate func addInDouble<R: Reduction>(_: R.Type, _ j: Int, _ lanes: inout SIMD16<Double>) {
     let firsts = UnsafeMutableRawPointer(pieceFirst), seconds = UnsafeMutableRawPointer(pieceSecond)
     var first = Double.load(firsts, j), second = Double.load(seconds, j)
-    let d = R.isCentred ? lanes - Double.load(UnsafeRawPointer(shift(Double.self)), j) : lanes
-    R.add(d, &first, &second)
+    R.add(R.shifted(lanes, Double.load(UnsafeRawPointer(shift(Double.self)), j)), &first, &second)
     Double.store(firsts, j, first)
     Double.store(seconds, j, second)
   }

@@ -43,7 +43,7 @@ extension Element {
   /// Sixteen elements from `index` on, past the caches if `streams`.
   @inline(__always)
   static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Natural>, streams: Bool) {
-    if streams { stream(p + index &* size, v) } else { store(p + index &* size, v) }
+    if _slowPath(streams) { stream(p + index &* size, v) } else { store(p + index &* size, v) }
   }
 
   /// The first `count` of sixteen elements from `index` on, which may be all; the other lanes are 0.

@@ -74,7 +74,7 @@ extension nk_job {
   /// Fills `gammas`.
   @inline(__always)
   func prepareGammas<E: Element>(_: E.Type) {
-    if E.self == F64.self || parameter_dtype == dtype {
+    if hasParameters(of: E.self) {
       prepareGammas(E.Natural.self, E.self)
     } else {
       prepareGammas(E.Natural.self, F32.self)

@@ -3,6 +3,10 @@
 import NormKitFloor
 
 extension nk_job {
+  /// Whether parameters are of the type of elements, which is `E`. Beside halves they may be F32 instead.
+  @inline(__always)
+  func hasParameters<E: Element>(of: E.Type) -> Bool { E.self == F64.self || parameter_dtype == dtype }
+
   /// gamma of parameter `index`, or 1.
   @inline(__always)
   func gammaValue<P: Element>(_: P.Type, _ index: Int) -> Double {

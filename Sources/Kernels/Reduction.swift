@@ -13,6 +13,7 @@ protocol Reduction {
   associatedtype Change: Derivative
   /// Whether elements are shifted by a value near their mean before they are summed.
   static var isCentred: Bool { get }
+  /// Adds `d`, which `shifted` made.
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
   /// The same for four at once, added to each other before they are added to the sums: the shorter the chain of
   /// additions, the smaller the error.
@@ -28,6 +29,11 @@ protocol Reduction {
 }
 
 extension Reduction {
+  /// What is summed of sixteen elements: if they are shifted, how far they are below the shift. So the subtraction takes
+  /// them from memory, which has to be its second operand.
+  @inline(__always)
+  static func shifted<A: Arithmetic>(_ x: SIMD16<A>, _ shifts: SIMD16<A>) -> SIMD16<A> { isCentred ? shifts - x : x }
+
   /// Joins lanes to sums in Double.
   @inline(__always)
   static func add<A: Arithmetic>(_ lanes: SIMD16<A>, to sums: inout SIMD16<Double>) {
@@ -46,8 +52,7 @@ extension Reduction {
     _ second: inout SIMD16<Double>
   ) {
     let shifts = Double.splat(shift)
-    let d = isCentred ? (count == 16 ? lanes : Double.fill(lanes, count, shifts)) - shifts : lanes
-    add(d, &first, &second)
+    add(shifted(count == 16 || !isCentred ? lanes : Double.fill(lanes, count, shifts), shifts), &first, &second)
   }
 
   @inline(__always)
@@ -64,21 +69,21 @@ extension Reduction {
   }
 }
 
-/// Sums of d and of d * d, where d = x - shift. They give mean and variance in one sweep; they cancel only if the
+/// Sums of x - shift and of its square. They give mean and variance in one sweep; they cancel only if the
 /// shift was far from the mean, which shows afterwards.
 enum Moments: Reduction {
   typealias Change = AlongValue
   @inline(__always) static var isCentred: Bool { true }
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
-    first = first + d
+    first = first - d
     second = A.fma(d, d, second)
   }
   @inline(__always)
   static func add<A: Arithmetic>(
     _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
   ) {
-    first = first + ((d.0 + d.1) + (d.2 + d.3))
+    first = first - ((d.0 + d.1) + (d.2 + d.3))
     SquareSum.add(d, &first, &second)
   }
   @inline(__always)

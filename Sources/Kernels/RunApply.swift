@@ -2,29 +2,54 @@
 
 import NormKitFloor
 
-/// y = (x - mean - residue) * factor * gamma + beta, with one gamma and beta for all of it.
+/// What becomes of sixteen elements. It has a type of its own because the compiler would call a closure.
+private protocol Change {
+  associatedtype A: Arithmetic
+  /// `i` is the index of the first, `length` how many they are.
+  func apply(_ lanes: SIMD16<A>, _ i: Int, _ length: Int) -> SIMD16<A>
+}
+
+/// Applies `change` to a run of elements.
+@inline(__always)
+private func apply<E: Element, C: Change>(
+  _: E.Type, _ change: C, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool
+) where C.A == E.Natural {
+  let last = count &- 16
+  if last < 0 {
+    return E.store(y, 0, count: count, change.apply(E.load(x, 0, count: count, as: C.A.self), 0, count))
+  }
+  // The last vector may share elements with the one before it, and is read before those are written in place.
+  let rest = E.load(x, last, as: C.A.self)
+  var i = 0
+  while i < last {
+    E.store(y, i, change.apply(E.load(x, i, as: C.A.self), i, 16), streams: streams)
+    i &+= 16
+  }
+  E.store(y, last, change.apply(rest, last, 16), streams: streams && i == last)
+}
+
+/// y = (x - mean - residue) * factor * gamma + beta, with one gamma and beta for all.
+private struct Uniform<A: Arithmetic>: Change {
+  let mean, negativeScale, shift: SIMD16<A>
+
+  @inline(__always)
+  init(_ standard: nk_standard, gamma: Double, beta: Double) {
+    let scale = standard.factor * gamma
+    mean = A.splat(A.narrow(standard.mean))
+    negativeScale = A.splat(A.narrow(-scale))
+    shift = A.splat(A.narrow(beta - standard.residue * scale + 0))
+  }
+
+  @inline(__always)
+  func apply(_ lanes: SIMD16<A>, _ i: Int, _ length: Int) -> SIMD16<A> { A.fma(mean - lanes, negativeScale, shift) }
+}
+
 @inline(never)
 private func applyUniform<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, gamma: Double, beta: Double, streams: Bool
 ) {
-  typealias A = E.Natural
-  let scale = standard.factor * gamma
-  let means = A.splat(A.narrow(standard.mean))
-  let scales = A.splat(A.narrow(scale))
-  let shifts = A.splat(A.narrow(beta - standard.residue * scale))
-  let last = count &- 16
-  if last < 0 {
-    return E.store(y, 0, count: count, A.fma(E.load(x, 0, count: count, as: A.self) - means, scales, shifts))
-  }
-  // The last vector may share elements with the one before it, and is read before those are written in place.
-  let rest = E.load(x, last, as: A.self)
-  var i = 0
-  while i < last {
-    E.store(y, i, A.fma(E.load(x, i, as: A.self) - means, scales, shifts), streams: streams)
-    i &+= 16
-  }
-  E.store(y, last, A.fma(rest - means, scales, shifts), streams: streams && i == last)
+  apply(E.self, Uniform<E.Natural>(standard, gamma: gamma, beta: beta), x, y, count, streams: streams)
 }
 
 /// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each
@@ -77,52 +102,51 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
-    var x = x, y = y
-    for k in 0..<rows {
-      apply(RowLanes<N>(standards[k]), x, y, parameters)
+    var x = x, y = y, standard = standards
+    let end = standards + rows
+    while standard < end {
+      let row = ScaledRow<E, P, L>(
+        row: RowLanes(standard.pointee), parameters: parameters, next: x + rows &* xStep)
+      apply(E.self, row, x, y, count, streams: streams)
       x += xStep
       y += yStep
+      standard += 1
     }
   }
+}
+
+/// One of them.
+private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
+  let row: RowLanes<E.Natural>
+  let parameters: L
+  /// The same row of the next group, which is prefetched: samples of rows are read in no order that a processor could
+  /// foresee.
+  let next: UnsafeRawPointer
 
   @inline(__always)
-  private func apply<L: LaneParameters>(
-    _ row: RowLanes<N>, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ parameters: L
-  ) {
-    let last = count &- 16
-    if last < 0 {
-      let z = row.apply(E.load(x, 0, count: count, as: N.self))
-      return E.store(y, 0, count: count, parameters.apply(z) { P.load($0, 0, count: count, as: N.self) })
-    }
-    // The last vector may share elements with the one before it, and is read before those are written in place.
-    let rest = E.load(x, last, as: N.self)
-    var i = 0
-    while i < last {
-      let z = row.apply(E.load(x, i, as: N.self))
-      // What the same rows of the next group have here, because samples of rows are read in no order that a processor
-      // could foresee.
-      nk_prefetch(x + (i &* E.size &+ rows &* xStep))
-      E.store(y, i, parameters.apply(z) { P.load($0, i, as: N.self) }, streams: streams)
-      i &+= 16
-    }
-    let z = row.apply(rest)
-    E.store(y, last, parameters.apply(z) { P.load($0, last, as: N.self) }, streams: streams && i == last)
+  func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural> {
+    nk_prefetch(next + i &* E.size)
+    return parameters.apply(row.apply(lanes)) { P.load($0, i, upTo: length, as: E.Natural.self) }
   }
 }
 
 /// What standardizes one row, in every lane.
 struct RowLanes<A: Arithmetic> {
-  let mean, factor, offset: SIMD16<A>
+  let mean, factor: SIMD16<A>
+  private let negative, offset: SIMD16<A>
 
   @inline(__always)
   init(_ standard: nk_standard) {
     mean = A.splat(A.narrow(standard.mean))
     factor = A.splat(A.narrow(standard.factor))
-    offset = A.splat(A.narrow(-standard.residue * standard.factor))
+    negative = A.splat(A.narrow(-standard.factor))
+    // Never -0, so that an element that is the mean becomes 0.
+    offset = A.splat(A.narrow(0 - standard.residue * standard.factor))
   }
 
+  /// Subtracts from the mean, because then the subtraction takes `x` from memory.
   @inline(__always)
-  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
+  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(mean - x, negative, offset) }
 }
 
 /// Four rows at once, which share the parameters that are loaded for them: whole vectors only. Where registers are
@@ -214,7 +238,7 @@ extension nk_job {
   func applyRuns<E: Element>(
     _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ standard: nk_standard
   ) {
-    if E.self == F64.self || parameter_dtype == dtype {
+    if hasParameters(of: E.self) {
       applyPiece(E.self, E.self, s, piece, x, y, standard)
     } else {
       applyPiece(E.self, F32.self, s, piece, x, y, standard)
@@ -234,7 +258,7 @@ extension nk_job {
     _: E.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
   ) -> Bool {
     guard areUniform else { return false }
-    if E.self == F64.self || parameter_dtype == dtype {
+    if hasParameters(of: E.self) {
       applyUniformSets(E.self, E.self, first, count, standards)
     } else {
       applyUniformSets(E.self, F32.self, first, count, standards)
@@ -246,7 +270,8 @@ extension nk_job {
   private func applyUniformSets<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
   ) {
-    var parameter = firstParameter(first)
+    let hasParameters = gamma != nil || beta != nil
+    var parameter = hasParameters ? firstParameter(first) : 0
     for k in 0..<count {
       let (x, y) = start(E.self, first &+ k)
       guard let y else { return }
@@ -256,10 +281,9 @@ extension nk_job {
         applyUniformly(
           E.self, x + offset.x &* E.size, y + offset.y &* E.size, Int(run), standards[k], gamma: gamma, beta: beta)
       }
-      if segment != run {
-        parameter = firstParameter(first &+ k &+ 1)
-      } else {
-        parameter = parameter &+ 1 == Int(parameters) ? 0 : parameter &+ 1
+      if hasParameters {
+        let next = parameter &+ 1 == Int(parameters) ? 0 : parameter &+ 1
+        parameter = segment == run ? next : firstParameter(first &+ k &+ 1)
       }
     }
   }
@@ -298,7 +322,7 @@ extension nk_job {
   ) -> Bool {
     guard hasParametersOfRows && areEvenlySpaced else { return false }
     for k in 0..<count where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
-    if E.self == F64.self || parameter_dtype == dtype {
+    if hasParameters(of: E.self) {
       applyRows(E.self, E.self, first, count, standards)
     } else {
       applyRows(E.self, F32.self, first, count, standards)

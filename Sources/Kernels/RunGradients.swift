@@ -24,11 +24,12 @@ struct GradientScratch {
   /// Behind the memory that standards are formed in.
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
-    standards = (base + 1024).assumingMemoryBound(to: nk_standard.self)
-    gradients = (base + 1536).assumingMemoryBound(to: nk_gradient.self)
-    starts = (base + 2048).assumingMemoryBound(to: GradientStart.self)
-    totals = (base + 3072).assumingMemoryBound(to: nk_gradient_sums.self)
-    rest = base + 4096
+    let base = base + runScratchBytes
+    standards = base.assumingMemoryBound(to: nk_standard.self)
+    gradients = (base + 512).assumingMemoryBound(to: nk_gradient.self)
+    starts = (base + 1024).assumingMemoryBound(to: GradientStart.self)
+    totals = (base + 2048).assumingMemoryBound(to: nk_gradient_sums.self)
+    rest = base + 3072
   }
 }
 

@@ -22,20 +22,19 @@ struct ChunkSums<A: Arithmetic, R: Reduction> {
     var i = begin
     while NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
       let x0 = E.load(x, i, as: A.self), x1 = E.load(x, i &+ 16, as: A.self)
-      R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
-      R.add(R.isCentred ? x1 - shifts : x1, &first1, &second1)
+      R.add(R.shifted(x0, shifts), &first0, &second0)
+      R.add(R.shifted(x1, shifts), &first1, &second1)
       i &+= 32
     }
     while i &+ 16 <= end {
       let x0 = E.load(x, i, as: A.self)
-      R.add(R.isCentred ? x0 - shifts : x0, &first0, &second0)
+      R.add(R.shifted(x0, shifts), &first0, &second0)
       i &+= 16
     }
     if i < end {
       let rest = end &- i
       let loaded = E.load(x, i, count: rest, as: A.self)
-      let d = R.isCentred ? A.fill(loaded, rest, shifts) - shifts : loaded
-      R.add(d, &first1, &second1)
+      R.add(R.shifted(R.isCentred ? A.fill(loaded, rest, shifts) : loaded, shifts), &first1, &second1)
     }
   }
 }

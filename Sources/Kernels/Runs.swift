@@ -4,10 +4,13 @@ import NormKitFloor
 
 /// Sets that are taken together, and their bytes at most. The steps from sums to factors are a long chain of
 /// dependent operations for one set; those of several sets overlap.
-let mostSets = 8
+let mostSets = 16
 private let mostBytes = 16 * 1024
 
-/// Working memory for the sets at hand.
+/// Bytes of working memory for the sets at hand.
+let runScratchBytes = 128 &* mostSets
+
+/// Working memory for the sets at hand: an entry for each.
 struct RunScratch<N: Arithmetic> {
   /// Where each set begins.
   let starts: UnsafeMutablePointer<UnsafeRawPointer>
@@ -19,10 +22,10 @@ struct RunScratch<N: Arithmetic> {
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
     starts = base.assumingMemoryBound(to: UnsafeRawPointer.self)
-    shifts = (base + 64).assumingMemoryBound(to: N.self)
-    sums = (base + 128).assumingMemoryBound(to: nk_sums.self)
-    folded = (FoldedSums(base + 256), FoldedSums(base + 256 + FoldedSums.bytes(mostSets)))
-    standards = (base + 768).assumingMemoryBound(to: nk_standard.self)
+    shifts = (base + 8 &* mostSets).assumingMemoryBound(to: N.self)
+    sums = (base + 16 &* mostSets).assumingMemoryBound(to: nk_sums.self)
+    folded = (FoldedSums(base + 32 &* mostSets), FoldedSums(base + 64 &* mostSets))
+    standards = (base + 96 &* mostSets).assumingMemoryBound(to: nk_standard.self)
   }
 
   /// The shifts of four sets from `k` on. They are Float.

@@ -52,14 +52,17 @@ extension nk_job {
   @inline(__always)
   private func sampleRows<E: Element>(_: E.Type, _ count: Int, _ scratch: RunScratch<E.Natural>) {
     let room = Int(run) &- 16, third = room / 3, thirds = room &* 2 / 3, lanes = scratch.folded.first
-    for k in 0..<count {
-      let x = scratch.starts[k]
-      if room > 0 {
+    if room > 0 {
+      for k in 0..<count {
+        let x = scratch.starts[k]
         let ends = (E.load(x, 0, as: E.Natural.self), E.load(x, room, as: E.Natural.self))
         let between = (E.load(x, third, as: E.Natural.self), E.load(x, thirds, as: E.Natural.self))
         lanes.set(k, (ends.0 + between.0) + (between.1 + ends.1))
-      } else {
-        // All four vectors of a sample are the same.
+      }
+    } else {
+      // All four vectors of a sample are the same.
+      for k in 0..<count {
+        let x = scratch.starts[k]
         lanes.set(k, room == 0 ? E.load(x, 0, as: E.Natural.self) : shortRun(E.self, x, 0, as: E.Natural.self))
       }
     }

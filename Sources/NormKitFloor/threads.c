@@ -34,15 +34,15 @@ void nk_set_thread_count(int32_t count) { atomic_store(&thread_count, count); }
 
 /* ---- The threads --------------------------------------------------------------------------------------- */
 
-/* Threads that sleep. Who goes to sleep is counted before he looks for the last time, and who changes what they wait for
- * does that before he looks whether someone is counted: one of the two sees the other. */
+/* Threads that sleep. Who goes to sleep is counted before a last look, and who changes what they wait for does that
+ * before looking whether someone is counted: one of the two sees the other. */
 struct sleepers {
     pthread_cond_t wake;
     _Atomic int32_t count;
 };
 
-/* One call at a time has the threads: it holds `user`. The work is handed over without a lock: who has to wait for one is
- * put to sleep, and to wake takes longer than many a call. */
+/* One call at a time has the threads: it holds `user`. The work is handed over without a lock: who has to wait for one
+ * is put to sleep, and to wake takes longer than many a call. */
 static struct {
     pthread_mutex_t user, lock; /* `lock` is for those who go to sleep */
     struct sleepers idle, caller;
@@ -126,8 +126,8 @@ struct place {
 
 static int32_t processor(void) { return sched_getcpu(); }
 
-/* Moves this thread off the caller's processor if it is there, and may run on another. Some systems wake it on the caller's,
- * to let the others sleep; the caller would then wait for the one who came to help it. */
+/* Moves this thread off the caller's processor, if it is there and may run on another. Some systems wake it there, to
+ * let the others sleep, and the caller would wait for the one who came to help it. */
 static void keep_off(int32_t callers, struct place *place) {
     cpu_set_t allowed;
     if (callers < 0 || processor() != callers || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;

@@ -233,7 +233,7 @@ enum {
 
 /* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */
 enum {
-    NK_BLOCK_LANES = 256,
+    NK_BLOCK_LANES = 512,
     NK_SCRATCH_BYTES = NK_BLOCK_LANES * 144
 };
 

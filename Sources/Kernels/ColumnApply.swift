@@ -193,9 +193,12 @@ extension nk_job {
       let chunkEnd = min(f &+ chunkRows, end)
       if changesByRow { gatherRowParameters(P.self, outer, f, chunkEnd, scratch) }
       let rows = Rows<E>(job: self, x: x, y: y, begin: f, end: chunkEnd, width: width, scratch: scratch)
-      if anyWide || streams != 0 || NK_FOUR_VECTORS == 0 {
-        // Stores past the caches suffer from many rows at once.
+      // Stores past the caches suffer from many rows at once.
+      let isOneByOne = streams != 0 || NK_FOUR_VECTORS == 0
+      if anyWide || isOneByOne && changesByRow {
         rows.applyOneByOne(f, byRow: changesByRow, anyWide: anyWide)
+      } else if isOneByOne {
+        rows.applyOneByOne(f, byRow: false, anyWide: false)
       } else if changesByRow {
         rows.apply(byRow: true)
       } else {

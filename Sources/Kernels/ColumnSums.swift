@@ -51,8 +51,9 @@ private struct ColumnLanes<E: Element, R: Reduction> {
 /// Vectors of a block of `width` lanes: where each starts, and how many lanes it has.
 @inline(__always)
 func forVectors(_ width: Int, _ body: (_ j: Int, _ count: Int) -> Void) {
+  let whole = width & ~15
   var j = 0
-  while j &+ 16 <= width {
+  while j < whole {
     body(j, 16)
     j &+= 16
   }

@@ -17,7 +17,7 @@ MODULES = ["KernelsX86V2", "KernelsX86V3", "KernelsX86V4"]
 
 # Runtime functions that embedded Swift puts into every module, weak. That the ones which are kept need no more than the
 # oldest processor is checked in the finished library.
-RUNTIME = re.compile(r"_?swift_\w+|\$es16_emptyBoxStorageSi_Sitvp")
+RUNTIME = re.compile(r"_?swift_\w+|\$es\d+swift_\w+|\$es16_emptyBoxStorageSi_Sitvp")
 
 
 def symbols(module: str) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ func kernels(_ name: String, flags: [String], optimization: [String] = ["-Ounche
 
 // One module for each instruction set, all from the text in Sources/Kernels: Swift takes its code generation target
 // from clang's, and has it for a whole module. Processors without AVX2 are old or small: their kernels are optimized
-// for size, which costs them a few percent and saves a tenth of the module.
+// for size, which costs some speed and saves a tenth of the module.
 #if arch(x86_64)
 let kernelTargets = [
   kernels(

@@ -19,7 +19,7 @@
  *  - Any thread may call any function at any time, as long as no two calls write the same memory.
  *    A forked child may go on calling. No function prints, aborts, throws, or changes signals, locale or the
  *    floating-point environment (except for its exception flags). The default rounding mode, without flushing of
- *    subnormals to zero, is assumed. A call needs about 80 KB of stack.
+ *    subnormals to zero, is assumed. A call needs less than 96 KB of stack.
  *  - Threads are started only if the process asked for more than one (normkit_set_thread_count, NORMKIT_THREADS)
  *    and the work is large enough for several. Memory is allocated only then, and by backward functions (a copy of
  *    gamma, and sums for dgamma and dbeta); it is freed before the call returns.

@@ -1,4 +1,5 @@
-/* What a process may rely on: refused calls write nothing, threads may call at once, a forked child goes on. */
+/* What a process may rely on: refused calls write nothing, a small stack is enough, threads may call at once, a forked
+ * child goes on. */
 #include "check.h"
 #include <dirent.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 
 enum { F32 = NORMKIT_F32, FIRST = NORMKIT_CHANNELS_FIRST };
 enum { ROWS = 2048, SIZE = 1024, CALLERS = 4 };
+enum { STACK = 1 << 18, MOST_STACK = 96 * 1024, UNTOUCHED = 0xa5 };
 
 static int threads_of_the_process(void)
 {
@@ -117,6 +119,50 @@ static void null_pointers_backward(void)
     CHECK(value == 0 && none[0].count == 0);
 }
 
+static void *nothing(void *x) { return x; }
+
+/* Rows, and columns of as many channels as are taken at once. */
+static void *calls(void *x)
+{
+    enum { CHANNELS = 512, LAST = NORMKIT_CHANNELS_LAST };
+    static float y[4 * CHANNELS], dx[4 * CHANNELS], sums[2 * CHANNELS];
+    CHECK_OK(normkit_layer_norm(F32, F32, 4, CHANNELS, x, 0, NULL, NULL, 1, y, 0, NULL, NULL));
+    CHECK_OK(normkit_group_norm(F32, F32, LAST, 1, CHANNELS, 4, 32, x, 0, NULL, NULL, 1, y, 0, NULL, NULL));
+    CHECK_OK(normkit_layer_norm_backward(F32, F32, 4, CHANNELS, x, 0, y, 0, NULL, NULL, NULL, 1, dx, 0, sums,
+                                         sums + CHANNELS, 0));
+    CHECK_OK(normkit_batch_norm_training_backward(F32, F32, LAST, 1, CHANNELS, 4, x, 0, y, 0, NULL, NULL, NULL, 1, dx,
+                                                  0, sums, sums + CHANNELS, 0));
+    return NULL;
+}
+
+/* Bytes of stack that a thread has touched when it has done `work`. */
+static size_t stack_of(void *(*work)(void *), void *argument)
+{
+    void *stack = NULL;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    CHECK(posix_memalign(&stack, 4096, STACK) == 0);
+    memset(stack, UNTOUCHED, STACK);
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setstack(&attributes, stack, STACK) == 0);
+    CHECK(pthread_create(&thread, &attributes, work, argument) == 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+    size_t rest = 0;
+    while (rest < STACK && ((unsigned char *)stack)[rest] == UNTOUCHED)
+        rest++;
+    free(stack);
+    return STACK - rest;
+}
+
+static void stack(void)
+{
+    static float x[4 * 512];
+    for (int i = 0; i < 4 * 512; i++)
+        x[i] = (float)(i % 97);
+    const size_t used = stack_of(calls, x), without = stack_of(nothing, x);
+    CHECK(used > without && used - without < MOST_STACK);
+}
+
 static float *input, *reference, *reference_dx, reference_dgamma[SIZE];
 
 /* A problem that is large enough to be shared by several threads: normalization and its gradient. dy is the input from
@@ -187,6 +233,7 @@ int main(void)
 
     null_pointers();
     null_pointers_backward();
+    stack();
 
     input = malloc(sizeof(float) * (ROWS + 1) * SIZE);
     reference = malloc(sizeof(float) * ROWS * SIZE);

@@ -12,7 +12,8 @@ from ._scalars import integer
 def set_num_threads(count: int) -> None:
     """Let large calls use up to `count` threads, the caller's own counted: 1 to 256.
 
-    Results do not depend on the count. Calls that are under way in other threads are not disturbed.
+    Results do not depend on the count. Calls that are under way in other threads are not disturbed. Threads are
+    started at the first call that is worth several; on Linux they keep off the processor that the caller runs on.
     Raises NormKitError if `count` is out of range.
     """
     # Kept in the range of a C int, so that no count wraps around to one that is in range.

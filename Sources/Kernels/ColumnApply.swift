@@ -35,7 +35,7 @@ extension nk_job {
       anyWide = anyWide || needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
       fill(coefficients.mean, lanes, N.narrow(standard.mean))
       fill(coefficients.scale, lanes, N.narrow(-scale))
-      fill(coefficients.offset, lanes, N.narrow(beta - standard.residue * scale + 0))
+      fill(coefficients.offset, lanes, N.narrow(standard.offset(scale: scale, beta: beta)))
     }
     return anyWide
   }
@@ -114,7 +114,7 @@ extension nk_job {
       let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
       fill(wide.mean, lanes, standard.mean)
       fill(wide.scale, lanes, -scale)
-      fill(wide.offset, lanes, beta - standard.residue * scale + 0)
+      fill(wide.offset, lanes, standard.offset(scale: scale, beta: beta))
       fill(scratch.wide, lanes, isWide ? 1 : 0)
     }
   }
@@ -297,7 +297,8 @@ private struct RowParameters {
   let gamma, beta: Double
 }
 
-/// y = (mean - x) * scale + offset, sixteen lanes: `scale` is negative, and the subtraction takes `x` from memory.
+/// y = (mean - x) * scale + offset, sixteen lanes: the subtraction takes `x` from memory, and `scale` is the factor
+/// times gamma, negated.
 private struct LaneCoefficients<A: Arithmetic> {
   let mean, scale, offset: SIMD16<A>
 

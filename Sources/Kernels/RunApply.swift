@@ -37,7 +37,7 @@ private struct Uniform<A: Arithmetic>: Change {
     let scale = standard.factor * gamma
     mean = A.splat(A.narrow(standard.mean))
     negativeScale = A.splat(A.narrow(-scale))
-    shift = A.splat(A.narrow(beta - standard.residue * scale + 0))
+    shift = A.splat(A.narrow(standard.offset(scale: scale, beta: beta)))
   }
 
   @inline(__always)
@@ -140,8 +140,7 @@ struct RowLanes<A: Arithmetic> {
     mean = A.splat(A.narrow(standard.mean))
     factor = A.splat(A.narrow(standard.factor))
     negative = A.splat(A.narrow(-standard.factor))
-    // Never -0, so that an element that is the mean becomes 0.
-    offset = A.splat(A.narrow(0 - standard.residue * standard.factor))
+    offset = A.splat(A.narrow(standard.offset(scale: standard.factor, beta: 0)))
   }
 
   /// Subtracts from the mean, because then the subtraction takes `x` from memory.

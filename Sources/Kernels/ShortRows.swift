@@ -52,6 +52,7 @@ extension nk_job {
   @inline(__always)
   private func sampleRows<E: Element>(_: E.Type, _ count: Int, _ scratch: RunScratch<E.Natural>) {
     let room = Int(run) &- 16, third = room / 3, thirds = room &* 2 / 3, lanes = scratch.folded.first
+    // Two loops, because one with both in it is compiled to scalar instructions.
     if room > 0 {
       for k in 0..<count {
         let x = scratch.starts[k]

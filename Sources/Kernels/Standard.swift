@@ -169,6 +169,13 @@ extension nk_job {
   }
 }
 
+extension nk_standard {
+  /// What is added to (x - mean) * scale, where `scale` is the factor times gamma. Never -0, so that the sign of
+  /// x - mean does not show where x is the mean.
+  @inline(__always)
+  func offset(scale: Double, beta: Double) -> Double { beta - residue * scale + 0 }
+}
+
 /// Entry `index` of a statistics array; such arrays need not be aligned.
 @inline(__always)
 func get<N: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: N.Type) -> Double {

@@ -29,6 +29,8 @@ protocol Arithmetic: ActivationArithmetic {
   static func narrow(_ v: SIMD16<Double>) -> SIMD16<Self>
   /// The first `count` lanes of `v`, then lanes of `fill`.
   static func fill(_ v: SIMD16<Self>, _ count: Int, _ fill: SIMD16<Self>) -> SIMD16<Self>
+  /// Brings sixteen values to the order of lanes that `MixedBF16` has.
+  static func mix(_ values: UnsafeMutablePointer<Self>)
   static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Self>
   static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Self>)
   static func narrow(_ value: Double) -> Self
@@ -80,6 +82,7 @@ extension Float: Arithmetic {
   @inline(__always) static func fill(_ v: SIMD16<Float>, _ count: Int, _ fill: SIMD16<Float>) -> SIMD16<Float> {
     changed(v) { nk_fill_f32(&$0, Int64(count), fill) }
   }
+  @inline(__always) static func mix(_ values: UnsafeMutablePointer<Float>) { nk_mix_f32(values) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Float> {
     p.loadUnaligned(fromByteOffset: index &* 4, as: SIMD16<Float>.self)
   }
@@ -120,6 +123,7 @@ extension Double: Arithmetic {
   @inline(__always) static func fill(_ v: SIMD16<Double>, _ count: Int, _ fill: SIMD16<Double>) -> SIMD16<Double> {
     changed(v) { nk_fill_f64(&$0, Int64(count), fill) }
   }
+  @inline(__always) static func mix(_ values: UnsafeMutablePointer<Double>) { nk_mix_f64(values) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Double> {
     p.loadUnaligned(fromByteOffset: index &* 8, as: SIMD16<Double>.self)
   }

@@ -187,12 +187,14 @@ extension nk_job {
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int,
     _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
+    typealias M = E.Mixed
     let anyWide = spread(E.self, P.self, lane, width, scratch)
+    scratch.arrange(M.self, width, anyWide: anyWide)
     var f = begin
     while f < end {
       let chunkEnd = min(f &+ chunkRows, end)
       if changesByRow { gatherRowParameters(P.self, outer, f, chunkEnd, scratch) }
-      let rows = Rows<E>(job: self, x: x, y: y, begin: f, end: chunkEnd, width: width, scratch: scratch)
+      let rows = Rows<M>(job: self, x: x, y: y, begin: f, end: chunkEnd, width: width, scratch: scratch)
       // Stores past the caches suffer from many rows at once.
       let isOneByOne = streams != 0 || NK_FOUR_VECTORS == 0
       if anyWide || isOneByOne && changesByRow {
@@ -244,7 +246,7 @@ private struct Rows<E: Element> {
   func applyOneByOne(_ first: Int, byRow: Bool, anyWide: Bool) {
     for f in first..<end {
       let row = Row<E>(self, f, byRow: byRow)
-      forVectors(width) { j, count in
+      forVectors(head: row.streams ? E.elementsBeforeLine(row.y) : 0, width) { j, count in
         var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow)
         if anyWide {
           var wide = N.widen(row.load(j, count)), chosen = N.widen(result)
@@ -317,6 +319,16 @@ private struct LaneCoefficients<A: Arithmetic> {
 }
 
 extension ColumnScratch {
+  /// Brings what is applied to the order of lanes that `E` has.
+  @inline(__always)
+  fileprivate func arrange<E: Element>(_: E.Type, _ width: Int, anyWide: Bool) {
+    coefficients(E.Natural.self).arrange(E.self, width)
+    if anyWide {
+      wideCoefficients.arrange(E.self, width)
+      E.arrange(wide, width)
+    }
+  }
+
   /// Replaces those of sixteen results that need Double. That is rare, and not worth a copy for each type of elements.
   @inline(never)
   fileprivate func applyInDouble(

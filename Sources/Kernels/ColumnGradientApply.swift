@@ -80,31 +80,33 @@ extension nk_job {
     _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
+    typealias M = E.Mixed
     if D.isFrequent && Int(parameter_form) == NK_ROWS {
       return applyWeightedRows(E.self, block, outer, width, begin, end, scratch, sums)
     }
+    scratch.arrange(M.self, width)
     let streams = self.streams != 0
     var f = begin
     // Stores past the caches suffer from many rows at once.
     while D.isFrequent && NK_FOUR_VECTORS != 0 && !streams && f &+ 4 <= end {
-      let row0 = Row<E, D>(start: row(E.self, block, f)), row1 = Row<E, D>(start: row(E.self, block, f &+ 1))
-      let row2 = Row<E, D>(start: row(E.self, block, f &+ 2)), row3 = Row<E, D>(start: row(E.self, block, f &+ 3))
+      let row0 = Row<M, D>(start: row(M.self, block, f)), row1 = Row<M, D>(start: row(M.self, block, f &+ 1))
+      let row2 = Row<M, D>(start: row(M.self, block, f &+ 2)), row3 = Row<M, D>(start: row(M.self, block, f &+ 3))
       forVectors(width) { j, count in
         let lanes = ColumnLanes<N>(scratch, j)
         let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
         let dx2 = row2.gradient(lanes, j, count), dx3 = row3.gradient(lanes, j, count)
-        row0.start.store(E.self, j, count, dx0, streams: streams)
-        row1.start.store(E.self, j, count, dx1, streams: streams)
-        row2.start.store(E.self, j, count, dx2, streams: streams)
-        row3.start.store(E.self, j, count, dx3, streams: streams)
+        row0.start.store(M.self, j, count, dx0, streams: streams)
+        row1.start.store(M.self, j, count, dx1, streams: streams)
+        row2.start.store(M.self, j, count, dx2, streams: streams)
+        row3.start.store(M.self, j, count, dx3, streams: streams)
       }
       f &+= 4
     }
     while f < end {
-      let row = Row<E, D>(start: row(E.self, block, f))
-      forVectors(width) { j, count in
-        row.start.store(
-          E.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
+      let row = Row<M, D>(start: row(M.self, block, f))
+      let head = streams ? row.start.dx.map { M.elementsBeforeLine($0) } ?? 0 : 0
+      forVectors(head: head, width) { j, count in
+        row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
       }
       f &+= 1
     }

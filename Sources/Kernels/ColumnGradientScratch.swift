@@ -57,4 +57,17 @@ struct ColumnGradientScratch {
   @inline(__always) func gamma<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(10, A.self) }
   @inline(__always) func gradientMean<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(11, A.self) }
   @inline(__always) func slope<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(12, A.self) }
+
+  /// Brings what is applied to `width` lanes to the order that `E` has.
+  @inline(__always)
+  func arrange<E: Element>(_: E.Type, _ width: Int) {
+    typealias N = E.Natural
+    E.arrange(mean(N.self), width)
+    E.arrange(factor(N.self), width)
+    E.arrange(offset(N.self), width)
+    E.arrange(quantity(N.self), width)
+    E.arrange(gamma(N.self), width)
+    E.arrange(gradientMean(N.self), width)
+    E.arrange(slope(N.self), width)
+  }
 }

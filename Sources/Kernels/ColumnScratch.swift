@@ -43,5 +43,13 @@ struct ColumnScratch {
 
   struct Coefficients<A: Arithmetic> {
     let mean, scale, offset: UnsafeMutablePointer<A>
+
+    /// Brings those of `width` lanes to the order that `E` has.
+    @inline(__always)
+    func arrange<E: Element>(_: E.Type, _ width: Int) {
+      E.arrange(mean, width)
+      E.arrange(scale, width)
+      E.arrange(offset, width)
+    }
   }
 }

@@ -48,18 +48,6 @@ private struct ColumnLanes<E: Element, R: Reduction> {
   }
 }
 
-/// Vectors of a block of `width` lanes: where each starts, and how many lanes it has.
-@inline(__always)
-func forVectors(_ width: Int, _ body: (_ j: Int, _ count: Int) -> Void) {
-  let whole = width & ~15
-  var j = 0
-  while j < whole {
-    body(j, 16)
-    j &+= 16
-  }
-  if j < width { body(j, width &- j) }
-}
-
 extension nk_job {
   /// Adds rows `begin ..< end` to the piece sums of the block's lanes. `x` is the block's first lane.
   @inline(__always)

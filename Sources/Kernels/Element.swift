@@ -5,6 +5,8 @@ import NormKitFloor
 protocol Element {
   /// The type that its sums are formed in, and that its statistics have.
   associatedtype Natural: Arithmetic
+  /// The same elements in lanes of another order, if one is cheaper: for what is done to all lanes alike.
+  associatedtype Mixed: Element = Self where Mixed.Natural == Natural
   static var size: Int { get }
   static func load(_ p: UnsafeRawPointer) -> SIMD16<Natural>
   static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Natural>)
@@ -16,9 +18,13 @@ protocol Element {
   static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
   /// Element `index`.
   static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double
+  /// Brings values of `count` elements to the order in which `load` gives these, sixteen at a time.
+  static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int)
 }
 
 extension Element {
+  @inline(__always) static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {}
+
   /// Sixteen elements from `index` on, as the type `A` of a computation.
   @inline(__always)
   static func load<A: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: A.Type) -> SIMD16<A> {
@@ -120,6 +126,7 @@ enum F16: Element {
 
 enum BF16: Element {
   typealias Natural = Float
+  typealias Mixed = MixedBF16
   @inline(__always) static var size: Int { 2 }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
     changed(SIMD16<Float>()) { nk_load_bf16(p, &$0) }
@@ -134,5 +141,31 @@ enum BF16: Element {
   }
   @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
     Double(Float(bitPattern: UInt32(p.loadUnaligned(fromByteOffset: index &* size, as: UInt16.self)) << 16))
+  }
+}
+
+/// BF16 with the elements of even indices first, then those of odd ones, except where the usual order is as cheap.
+enum MixedBF16: Element {
+  typealias Natural = Float
+  @inline(__always) static var size: Int { 2 }
+  @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
+    changed(SIMD16<Float>()) { nk_load_mixed_bf16(p, &$0) }
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_store_mixed_bf16(p, v) }
+  @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_stream_mixed_bf16(p, v) }
+  @inline(__always) static func load(_ p: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
+    changed(SIMD16<Float>()) { nk_load_part_mixed_bf16(p, Int64(count), &$0) }
+  }
+  @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
+    nk_store_part_mixed_bf16(p, Int64(count), v)
+  }
+  @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double { BF16.value(p, index) }
+  @inline(__always)
+  static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {
+    var i = 0
+    while i < count {
+      A.mix(values + i)
+      i &+= 16
+    }
   }
 }

@@ -26,10 +26,12 @@ extension nk_job {
 /// vectors or the part of one.
 protocol LaneParameters {
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A>
+  var inAnyForm: AnyForm { get }
 }
 
 struct Scale: LaneParameters {
   let gamma: UnsafeRawPointer
+  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: nil, isOnePlus: false) }
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
     z * load(gamma)
@@ -38,6 +40,7 @@ struct Scale: LaneParameters {
 
 struct Shift: LaneParameters {
   let beta: UnsafeRawPointer
+  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: nil, beta: beta, isOnePlus: false) }
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
     z + load(beta)
@@ -46,6 +49,7 @@ struct Shift: LaneParameters {
 
 struct ScaleShift: LaneParameters {
   let gamma, beta: UnsafeRawPointer
+  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: beta, isOnePlus: false) }
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
     A.fma(z, load(gamma), load(beta))
@@ -56,9 +60,25 @@ struct ScaleShift: LaneParameters {
 struct OnePlusScale: LaneParameters {
   let gamma: UnsafeRawPointer
   let beta: UnsafeRawPointer?
+  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: beta, isOnePlus: true) }
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
     let scale = load(gamma) + A.splat(1)
+    guard let beta else { return z * scale }
+    return A.fma(z, scale, load(beta))
+  }
+}
+
+/// Any of these, for what is not done often enough for a copy each.
+struct AnyForm: LaneParameters {
+  let gamma, beta: UnsafeRawPointer?
+  let isOnePlus: Bool
+  @inline(__always) var inAnyForm: AnyForm { self }
+
+  @inline(__always)
+  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
+    guard let gamma else { return beta.map { z + load($0) } ?? z }
+    let scale = isOnePlus ? load(gamma) + A.splat(1) : load(gamma)
     guard let beta else { return z * scale }
     return A.fma(z, scale, load(beta))
   }
@@ -75,6 +95,10 @@ extension nk_job {
   @inline(__always)
   func chooseParameters<P: Element, U: ParameterUser>(_: P.Type, from start: Int, for user: U) {
     let beta = beta.map { $0 + start &* P.size }
+    if !hasFourVectors {
+      // What is done with four registers for a vector leaves room to ask for the form each time, which is less code.
+      return user.use(AnyForm(gamma: gamma.map { $0 + start &* P.size }, beta: beta, isOnePlus: one_plus_gamma != 0))
+    }
     if let gamma = gamma.map({ $0 + start &* P.size }) {
       if one_plus_gamma != 0 {
         user.use(OnePlusScale(gamma: gamma, beta: beta))

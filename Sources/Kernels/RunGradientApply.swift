@@ -30,21 +30,15 @@ func applyUniformGradient<E: Element, D: Derivative>(
   _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ dx: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double, reach: Double, streams: Bool
 ) {
+  typealias M = E.Mixed
   typealias N = E.Natural
   let lanes = GradientLanes<N>(standard, gradient)
   let gammas = N.splat(N.narrow(gamma)), quantity = N.splat(N.narrow(reach))
-  var i = 0
-  while i &+ 16 <= count {
-    let value = E.load(x, i, as: N.self)
+  forVectors(head: streams ? M.elementsBeforeLine(dx) : 0, count) { i, length in
+    let value = M.load(x, i, upTo: length, as: N.self)
     let direction = D.direction(lanes.row.apply(value), value, quantity)
-    E.store(dx, i, lanes.apply(E.load(dy, i, as: N.self) * gammas, direction), streams: streams)
-    i &+= 16
-  }
-  if i < count {
-    let rest = count &- i
-    let value = E.load(x, i, count: rest, as: N.self)
-    let direction = D.direction(lanes.row.apply(value), value, quantity)
-    E.store(dx, i, count: rest, lanes.apply(E.load(dy, i, count: rest, as: N.self) * gammas, direction))
+    let result = lanes.apply(M.load(dy, i, upTo: length, as: N.self) * gammas, direction)
+    M.store(dx, i, upTo: length, result, streams: streams)
   }
 }
 

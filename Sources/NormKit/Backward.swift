@@ -60,8 +60,8 @@ extension Request {
     }
     view.enter(&job)
     job.cut()
-    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.chooseParameterForm()
+    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
     let threads = threadsWorth(bytes: 2 * runs.elements &* types.dataSize)
     let isShared = job.isWorthSharing(threads) && isShareable(sets)

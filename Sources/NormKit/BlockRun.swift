@@ -66,11 +66,11 @@ struct BlockRun {
     }
 
     job.y = blocks.hasAfter ? work : y
+    job.gamma = gamma.map { $0 + parameter * parameterSize }
+    job.beta = beta.map { $0 + parameter * parameterSize }
     if blocks.streams && !blocks.hasAfter {
       job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
     }
-    job.gamma = gamma.map { $0 + parameter * parameterSize }
-    job.beta = beta.map { $0 + parameter * parameterSize }
     plan.pointee.placeStatistics(o, in: &job, set: set, parameter: parameter)
     nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
 

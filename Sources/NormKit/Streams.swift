@@ -1,6 +1,10 @@
 // Whether what is written goes past the caches.
 
+import CNormKit
 import NormKitFloor
+
+/// Bytes of neighbours from which on it pays although they do not begin and end where cache lines do.
+private let leastUnaligned = 512
 
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
@@ -11,11 +15,29 @@ extension nk_job {
     guard let target = isBackward ? dx : y, bytes >= Int(nk_streaming_bytes()) / tensors else { return }
     // In place, what is overwritten has just been read.
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
-    guard !isInPlace && Int(bitPattern: target) % lineBytes == 0 else { return }
-    let isAligned = kept.isAligned(elementSize, isBackward) && reduced.isAligned(elementSize, isBackward)
+    guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }
+    let isAligned = Int(bitPattern: target) % lineBytes == 0 && hasAlignedSteps(elementSize, isBackward)
+    if isAligned || mayBeginAnywhere(isBackward) && neighbours &* elementSize >= leastUnaligned { streams = 1 }
+  }
+
+  /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.
+  private func hasAlignedSteps(_ elementSize: Int, _ isBackward: Bool) -> Bool {
+    guard kept.isAligned(elementSize, isBackward) && reduced.isAligned(elementSize, isBackward) else { return false }
     let inner = Int(family) == NK_COLUMNS ? Int(block) : lanes > 1 ? Int(run) : 0
-    guard isAligned && inner &* elementSize % lineBytes == 0 && stretch &* elementSize % lineBytes == 0 else { return }
-    streams = 1
+    return inner &* elementSize % lineBytes == 0 && stretch &* elementSize % lineBytes == 0
+  }
+
+  /// Whether the kernel stores what comes before the first whole line, and behind the last, in another way. It does not
+  /// where sums are formed with what is written, which would depend on where lines begin then, and where lanes are in
+  /// an order that goes with their index.
+  private func mayBeginAnywhere(_ isBackward: Bool) -> Bool {
+    if Int(family) == NK_COLUMNS && dtype == Int32(NORMKIT_BF16) { return false }
+    return !isBackward || Int(parameter_form) != NK_ELEMENTS && Int(parameter_form) != NK_ROWS
+  }
+
+  /// Neighbouring elements that are written in one go.
+  private var neighbours: Int {
+    Int(family) == NK_COLUMNS ? min(Int(block), Int(lanes &* run)) : stretch > 0 ? stretch : Int(run)
   }
 
   /// Neighbouring elements of a run that are written in one go, because they have one parameter or are all that there

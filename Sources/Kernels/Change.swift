@@ -1,0 +1,47 @@
+// What becomes of a run of neighbouring elements.
+
+import NormKitFloor
+
+/// What becomes of elements of a run. It has a type of its own because the compiler would call a closure.
+protocol Change {
+  associatedtype E: Element
+  /// Of sixteen elements, or of the first `length`. `i` is the index of the first.
+  func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural>
+  /// Applies it to `count` elements from `i` on, fewer than sixteen.
+  func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int)
+}
+
+extension Change {
+  /// Applies it to a run of elements.
+  @inline(__always)
+  func apply(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
+    typealias N = E.Natural
+    let last = count &- 16
+    if _slowPath(streams || last < 0) { return applyInParts(x, y, count, streams: streams) }
+    // The last vector may share elements with the one before it, and is read before those are written in place.
+    let rest = E.load(x, last, as: N.self)
+    var i = 0
+    while i < last {
+      E.store(y, i, apply(E.load(x, i, as: N.self), i, 16))
+      i &+= 16
+    }
+    E.store(y, last, apply(rest, last, 16))
+  }
+
+  /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
+  @inline(__always)
+  private func applyInParts(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
+    var i = min(streams ? E.elementsBeforeLine(y) : count, count)
+    if i > 0 { applyPart(x, y, 0, i) }
+    while i &+ 16 <= count {
+      E.store(y, i, apply(E.load(x, i, as: E.Natural.self), i, 16), streams: true)
+      i &+= 16
+    }
+    if i < count { applyPart(x, y, i, count &- i) }
+  }
+
+  @inline(__always)
+  func applyLanes(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
+    E.store(y, i, count: count, apply(E.load(x, i, count: count, as: E.Natural.self), i, count))
+  }
+}

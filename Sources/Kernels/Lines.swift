@@ -1,0 +1,43 @@
+// Vectors of a run or of a row of lanes.
+
+import NormKitFloor
+
+extension Element {
+  /// Elements from `p` on before the first that sixteen can be stored from past the caches. They are stored as usual, as
+  /// are those behind the last sixteen, and none is stored twice: a line that is in cache would have to be written back
+  /// first.
+  @inline(__always)
+  static func elementsBeforeLine(_ p: UnsafeMutableRawPointer) -> Int {
+    ((0 &- Int(bitPattern: p)) & (16 &* size &- 1)) / size
+  }
+}
+
+/// Vectors of `count` elements: where each starts, and how many elements it has.
+@inline(__always)
+func forVectors(_ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  let whole = count & ~15
+  var i = 0
+  while i < whole {
+    body(i, 16)
+    i &+= 16
+  }
+  if i < count { body(i, count &- i) }
+}
+
+/// The same where the first has `head` elements, fewer than sixteen, or is whole if that is 0.
+@inline(__always)
+func forVectors(head: Int, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  var i = 0, part = min(head, count)
+  while true {
+    if part > 0 {
+      body(i, part)
+      i &+= part
+    }
+    while i &+ 16 <= count {
+      body(i, 16)
+      i &+= 16
+    }
+    part = count &- i
+    if part == 0 { return }
+  }
+}

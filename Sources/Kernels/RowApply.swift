@@ -1,0 +1,207 @@
+// Standardizing, scaling and shifting rows with a gamma and beta for each element.
+
+import NormKitFloor
+
+/// The next of longer rows is not prefetched, unless it comes from memory: it would push this one, its result and the
+/// parameters out of the second-level cache.
+private let longRowBytes = 64 * 1024
+
+/// Rows that share a gamma and beta for each element, one after the other.
+private struct Rows<E: Element, P: Element>: ParameterUser {
+  typealias N = E.Natural
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  /// Bytes from one row to the next.
+  let xStep, yStep: Int
+  let rows, count: Int
+  let standards: UnsafePointer<nk_standard>
+  let streams: Bool
+
+  /// The same with mixed lanes, which parameters have to have then too.
+  @inline(__always)
+  var mixed: Rows<E.Mixed, P.Mixed> {
+    Rows<E.Mixed, P.Mixed>(
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, standards: standards, streams: streams)
+  }
+
+  @inline(__always)
+  func use<L: LaneParameters>(_ parameters: L) {
+    var x = x, y = y, standard = standards
+    let end = standards + rows, isFetched = streams || count &* E.size <= longRowBytes
+    while standard < end {
+      let row = ScaledRow<E, P, L>(standard, parameters, next: isFetched ? x + rows &* xStep : x)
+      row.apply(x, y, count, streams: streams)
+      x += xStep
+      y += yStep
+      standard += 1
+    }
+  }
+}
+
+/// One of them.
+private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
+  let standard: UnsafePointer<nk_standard>
+  private let row: RowLanes<E.Natural>
+  let parameters: L
+  /// The same row of the next group, which is prefetched: samples of rows are read in no order that a processor could
+  /// foresee. Or this row.
+  let next: UnsafeRawPointer
+
+  @inline(__always)
+  init(_ standard: UnsafePointer<nk_standard>, _ parameters: L, next: UnsafeRawPointer) {
+    self.standard = standard
+    row = RowLanes(standard.pointee)
+    self.parameters = parameters
+    self.next = next
+  }
+
+  @inline(__always)
+  func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural> {
+    nk_prefetch(next + i &* E.size)
+    return parameters.apply(row.apply(lanes)) { P.load($0, i, upTo: length, as: E.Natural.self) }
+  }
+
+  @inline(__always)
+  func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
+    applyRowPart(E.self, P.self, x, y, i, count, standard, parameters.inAnyForm)
+  }
+}
+
+@inline(never)
+private func applyRowPart<E: Element, P: Element>(
+  _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
+  _ standard: UnsafePointer<nk_standard>, _ parameters: AnyForm
+) {
+  ScaledRow<E, P, AnyForm>(standard, parameters, next: x).applyLanes(x, y, i, count)
+}
+
+/// What standardizes one row, in every lane.
+struct RowLanes<A: Arithmetic> {
+  let mean, factor: SIMD16<A>
+  private let negative, offset: SIMD16<A>
+
+  @inline(__always)
+  init(_ standard: nk_standard) {
+    mean = A.splat(A.narrow(standard.mean))
+    factor = A.splat(A.narrow(standard.factor))
+    negative = A.splat(A.narrow(-standard.factor))
+    offset = A.splat(A.narrow(standard.offset(scale: standard.factor, beta: 0)))
+  }
+
+  /// Subtracts from the mean, because then the subtraction takes `x` from memory.
+  @inline(__always)
+  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(mean - x, negative, offset) }
+}
+
+/// Four rows at once, which share the parameters that are loaded for them: whole vectors only. Where registers are
+/// wide, loads are what such loops wait for. Elsewhere they wait for arithmetic, and one row after the other is better,
+/// because memory is then read and written in its order.
+private struct FourRows<E: Element, P: Element>: ParameterUser {
+  let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
+  let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
+  let count: Int
+  let standards: UnsafePointer<nk_standard>
+
+  @inline(__always)
+  func use<L: LaneParameters>(_ parameters: L) {
+    typealias N = E.Natural
+    let row0 = RowLanes<N>(standards[0]), row1 = RowLanes<N>(standards[1])
+    let row2 = RowLanes<N>(standards[2]), row3 = RowLanes<N>(standards[3])
+    var i = 0
+    while i &+ 16 <= count {
+      let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
+      let z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
+      let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }
+      let r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
+      let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }
+      let r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
+      E.store(y.0, i, r0)
+      E.store(y.1, i, r1)
+      E.store(y.2, i, r2)
+      E.store(y.3, i, r3)
+      i &+= 16
+    }
+  }
+}
+
+extension nk_job {
+  /// Applies `standards` to `rows` rows of `count` elements, with the parameters from `start` on.
+  @inline(never)
+  func applyRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
+    _ count: Int, _ start: Int, _ standards: UnsafePointer<nk_standard>
+  ) {
+    let rows = Rows<E, P>(
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, standards: standards, streams: streams != 0)
+    if E.self == P.self {
+      chooseParameters(P.self, from: start, for: rows.mixed)
+    } else {
+      chooseParameters(P.self, from: start, for: rows)
+    }
+  }
+
+  /// Whether sets are rows with a parameter for each element, the same for all rows: what layer and RMS
+  /// normalization nearly always are.
+  @inline(__always)
+  var hasParametersOfRows: Bool {
+    segment == 1 && parameters == run && pieces == 1 && reduced.extent == 1 && (gamma != nil || beta != nil)
+  }
+
+  /// Whether rows are better passed one by one: those that start at the same place in a page would push each other out
+  /// of the first-level cache, and stores past the caches suffer from several rows at once.
+  @inline(__always)
+  func prefersSingleRows<E: Element>(_: E.Type) -> Bool {
+    streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0
+  }
+
+  /// Applies what standardizes sets `first` to `first + count - 1` if they are rows as above, an even distance apart,
+  /// and none of them needs Double. Returns whether it did.
+  @inline(__always)
+  func applyRows<E: Element>(
+    _: E.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) -> Bool {
+    guard hasParametersOfRows && areEvenlySpaced else { return false }
+    for k in 0..<count where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
+    if hasParameters(of: E.self) {
+      applyRows(E.self, E.self, first, count, standards)
+    } else {
+      applyRows(E.self, F32.self, first, count, standards)
+    }
+    return true
+  }
+
+  @inline(__always)
+  private func applyRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  ) {
+    let (x, start) = start(E.self, first), length = Int(run)
+    guard let y = start else { return }
+    let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
+    var k = 0
+    if hasWideRegisters && !prefersSingleRows(E.self) {
+      while k &+ 4 <= count {
+        let start = (x: x + k &* xStep, y: y + k &* yStep)
+        applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, standards + k)
+        k &+= 4
+      }
+    }
+    if k == count { return }
+    applyRows(
+      E.self, P.self, x + k &* xStep, y + k &* yStep, xStep: xStep, yStep: yStep, count &- k, length, 0, standards + k)
+  }
+
+  @inline(never)
+  private func applyFourRows<E: Element, P: Element>(
+    _: E.Type, _: P.Type, _ x0: UnsafeRawPointer, _ y0: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ count: Int,
+    _ standards: UnsafePointer<nk_standard>
+  ) {
+    let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
+    let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
+    chooseParameters(P.self, from: 0, for: FourRows<E, P>(x: x, y: y, count: count, standards: standards))
+    let done = count & ~15
+    if done == count { return }
+    applyRows(
+      E.self, P.self, x0 + done &* E.size, y0 + done &* E.size, xStep: xStep, yStep: yStep, 4, count &- done, done,
+      standards)
+  }
+}

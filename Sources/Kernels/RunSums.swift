@@ -118,46 +118,48 @@ extension nk_job {
     }
   }
 
-  /// Where the four vectors of a sample lie in a set, in elements: spread evenly over its runs and over each run.
+  /// Whether runs are so short that four of their elements are sample enough: one that is large among zeros then leaves
+  /// the sums reliable. Of longer runs, and of columns, more are taken.
+  @inline(__always)
+  var isSampledByElements: Bool { run <= 48 }
+
+  /// Where the four elements or vectors of a sample lie in a set, in elements: spread evenly over its runs and over each
+  /// run.
   @inline(__always)
   var samplePlaces: (Int, Int, Int, Int) {
-    let last = Int(reduced.extent) &- 1, room = max(Int(run) &- 16, 0)
+    let last = Int(reduced.extent) &- 1, room = Int(run) &- (isSampledByElements ? 1 : 16)
     return (
       0, reducedOffset(last / 3).x &+ room / 3, reducedOffset(last &* 2 / 3).x &+ room &* 2 / 3,
       reducedOffset(last).x &+ room
     )
   }
 
-  /// A value near the mean of the set that starts at `x`: the mean of four vectors at `places`. A power of two many
-  /// elements are added in pairs, so that a constant set gives its constant exactly.
+  /// A value near the mean of the set that starts at `x`: the mean of what is at `places`. A power of two many elements
+  /// are added in pairs, so that a constant set gives its constant exactly.
   @inline(__always)
   func sample<E: Element, A: Arithmetic>(
     _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
   ) -> A {
-    A.sum(sampleLanes(E.self, x, places)) * 0x1p-6
+    isSampledByElements
+      ? sampleElements(E.self, x, places, as: A.self) : A.sum(sampleLanes(E.self, x, places)) * 0x1p-6
   }
 
-  /// The four vectors, added.
+  @inline(__always)
+  func sampleElements<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
+  ) -> A {
+    let first = A.narrow(E.value(x, places.0)) + A.narrow(E.value(x, places.1))
+    return (first + (A.narrow(E.value(x, places.2)) + A.narrow(E.value(x, places.3)))) * 0.25
+  }
+
+  /// Four vectors, added.
   @inline(__always)
   func sampleLanes<E: Element, A: Arithmetic>(
     _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int)
   ) -> SIMD16<A> {
-    let isLong = run >= 16
-    let v0 = isLong ? E.load(x, places.0, as: A.self) : shortRun(E.self, x, places.0, as: A.self)
-    let v1 = isLong ? E.load(x, places.1, as: A.self) : shortRun(E.self, x, places.1, as: A.self)
-    let v2 = isLong ? E.load(x, places.2, as: A.self) : shortRun(E.self, x, places.2, as: A.self)
-    let v3 = isLong ? E.load(x, places.3, as: A.self) : shortRun(E.self, x, places.3, as: A.self)
-    return (v0 + v1) + (v2 + v3)
-  }
-
-  /// A run of fewer than sixteen elements, filled up with the mean of its ends.
-  @inline(__always)
-  func shortRun<E: Element, A: Arithmetic>(
-    _: E.Type, _ x: UnsafeRawPointer, _ place: Int, as: A.Type
-  ) -> SIMD16<A> {
-    let length = Int(run)
-    let part = E.load(x, place, count: length, as: A.self)
-    return A.fill(part, length, A.splat((part[0] + part[length &- 1]) * 0.5))
+    let ends = (E.load(x, places.0, as: A.self), E.load(x, places.3, as: A.self))
+    let between = (E.load(x, places.1, as: A.self), E.load(x, places.2, as: A.self))
+    return (ends.0 + between.0) + (between.1 + ends.1)
   }
 
   /// What standardizes the set `s` that starts at `x`, from its sums over elements shifted by `shift`.

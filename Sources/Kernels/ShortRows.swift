@@ -51,25 +51,15 @@ extension nk_job {
   /// What `sample` is for one set, for each.
   @inline(__always)
   private func sampleRows<E: Element>(_: E.Type, _ count: Int, _ scratch: RunScratch<E.Natural>) {
-    let room = Int(run) &- 16, third = room / 3, thirds = room &* 2 / 3, lanes = scratch.folded.first
-    // Two loops, because one with both in it is compiled to scalar instructions.
-    if room > 0 {
+    let places = samplePlaces, lanes = scratch.folded.first
+    if isSampledByElements {
       for k in 0..<count {
-        let x = scratch.starts[k]
-        let ends = (E.load(x, 0, as: E.Natural.self), E.load(x, room, as: E.Natural.self))
-        let between = (E.load(x, third, as: E.Natural.self), E.load(x, thirds, as: E.Natural.self))
-        lanes.set(k, (ends.0 + between.0) + (between.1 + ends.1))
+        scratch.shifts[k] = sampleElements(E.self, scratch.starts[k], places, as: E.Natural.self)
       }
-    } else {
-      // All four vectors of a sample are the same.
-      for k in 0..<count {
-        let x = scratch.starts[k]
-        lanes.set(k, room == 0 ? E.load(x, 0, as: E.Natural.self) : shortRun(E.self, x, 0, as: E.Natural.self))
-      }
+      return
     }
+    for k in 0..<count { lanes.set(k, sampleLanes(E.self, scratch.starts[k], places) as SIMD16<E.Natural>) }
     if count % 4 != 0 { lanes.fill(count) }
-    for k in stride(from: 0, to: count, by: 4) {
-      scratch.setFourShifts(k, lanes.total(k) * (room > 0 ? 0x1p-6 : 0x1p-4))
-    }
+    for k in stride(from: 0, to: count, by: 4) { scratch.setFourShifts(k, lanes.total(k) * 0x1p-6) }
   }
 }

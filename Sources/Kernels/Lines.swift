@@ -33,7 +33,8 @@ func forVectors(head: Int, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Vo
       body(i, part)
       i &+= part
     }
-    while i &+ 16 <= count {
+    let end = i &+ (count &- i) & ~15
+    while i < end {
       body(i, 16)
       i &+= 16
     }

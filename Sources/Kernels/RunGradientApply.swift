@@ -30,15 +30,31 @@ func applyUniformGradient<E: Element, D: Derivative>(
   _: E.Type, _: D.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ dx: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, _ gradient: nk_gradient, gamma: Double, reach: Double, streams: Bool
 ) {
-  typealias M = E.Mixed
   typealias N = E.Natural
-  let lanes = GradientLanes<N>(standard, gradient)
-  let gammas = N.splat(N.narrow(gamma)), quantity = N.splat(N.narrow(reach))
-  forVectors(head: streams ? M.elementsBeforeLine(dx) : 0, count) { i, length in
-    let value = M.load(x, i, upTo: length, as: N.self)
+  let change = UniformGradient<E.Mixed, D>(
+    x: x, dy: dy, dx: dx, lanes: GradientLanes(standard, gradient), gamma: N.splat(N.narrow(gamma)),
+    quantity: N.splat(N.narrow(reach)))
+  if _slowPath(streams) {
+    forVectors(head: E.elementsBeforeLine(dx), count) { i, length in change.apply(i, length, streams: true) }
+  } else {
+    forVectors(count) { i, length in change.apply(i, length, streams: false) }
+  }
+}
+
+private struct UniformGradient<E: Element, D: Derivative> {
+  typealias N = E.Natural
+  let x, dy: UnsafeRawPointer
+  let dx: UnsafeMutableRawPointer
+  let lanes: GradientLanes<N>
+  let gamma, quantity: SIMD16<N>
+
+  /// Of `length` elements from `i` on.
+  @inline(__always)
+  func apply(_ i: Int, _ length: Int, streams: Bool) {
+    let value = E.load(x, i, upTo: length, as: N.self)
     let direction = D.direction(lanes.row.apply(value), value, quantity)
-    let result = lanes.apply(M.load(dy, i, upTo: length, as: N.self) * gammas, direction)
-    M.store(dx, i, upTo: length, result, streams: streams)
+    let result = lanes.apply(E.load(dy, i, upTo: length, as: N.self) * gamma, direction)
+    E.store(dx, i, upTo: length, result, streams: streams)
   }
 }
 

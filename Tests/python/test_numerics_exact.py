@@ -1,5 +1,6 @@
 """Results that are compared with ==: constant sets, and data whose statistics are exact."""
 
+import normkit
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from support import families, tensors
 from support.checks import outputs_of
-from support.dtypes import DTYPES, F32, rounded
+from support.dtypes import BF16, DTYPES, F16, F32, rounded
 from support.fill import fill
 from support.methods import METHODS, TYPED, method
 from support.problem import Problem
@@ -114,3 +115,25 @@ def test_exact_data_of_other_sizes(size):
     problem = exact_problem(method("layer_norm"), F32, chosen, seed=size)
     for name, actual in outputs_of(problem).items():
         assert np.array_equal(actual, rounded(problem.expected[name].value, F32)), name
+
+
+# Every upper half of an f32, with lower halves at and beside a tie: all that there is to rounding to bf16.
+BITS = (np.arange(1 << 16, dtype=np.uint32)[:, None] << 16 | np.uint32([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])).ravel()
+
+
+@pytest.mark.parametrize("way", ("channels first", "channels last", "rows"))
+@pytest.mark.parametrize("dtype", (F16, BF16), ids=str)
+def test_results_are_rounded_to_even(dtype, way):
+    """x and gamma are 0, beta is in f32: what is written is beta."""
+    beta = BITS.view(np.float32)
+    zeros = np.zeros_like(beta)
+    if way == "rows":
+        y = normkit.layer_norm(np.zeros((3, beta.size), dtype.numpy), zeros, beta).T
+    else:
+        x = np.zeros((1, beta.size, 17), dtype.numpy)
+        if way == "channels last":
+            x = np.zeros((1, 17, beta.size), dtype.numpy).transpose(0, 2, 1)
+        y = normkit.batch_norm(x, zeros, zeros, zeros, beta)[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted = beta.astype(dtype.numpy).astype(np.float32)
+    assert np.array_equal(y.astype(np.float32), np.broadcast_to(wanted[:, None], y.shape), equal_nan=True)

@@ -9,6 +9,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +20,16 @@ NORMALIZE = """
 import numpy as np, normkit
 y = normkit.layer_norm(np.array([[1, 3]], np.float32), eps=0)
 print(y.tolist(), normkit.library_path())
+"""
+
+CONVERT = """
+import numpy as np, normkit.onnx, onnx
+model = onnx.parser.parse_model('''
+    <ir_version: 8, opset_import: ["": 17]> example (float[1, 2] x) => (float[1, 2] y)
+    <float[2] gamma = {1, 1}> { y = LayerNormalization<epsilon = 0.0>(x, gamma) }''')
+session = normkit.onnx.session(model)
+print(normkit.onnx.convert(model)[1])
+print(session.run(None, {"x": np.array([[1, 3]], np.float32)})[0].tolist())
 """
 
 
@@ -73,7 +84,8 @@ def test_name_and_content(wheel):
     assert re.search(r"-py3-none-(manylinux_2_\d+|linux)_(x86_64|aarch64)\.whl$", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "normkit").rglob("*.py")}
-    assert {*modules, "normkit/py.typed", "normkit/libnormkit.so"} == {n for n in names if n.startswith("normkit/")}
+    libraries = {"normkit/libnormkit.so", "normkit/libnormkit_onnxruntime.so"}
+    assert {*modules, *libraries, "normkit/py.typed"} == {n for n in names if n.startswith("normkit/")}
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
@@ -96,6 +108,12 @@ def test_module_runs(installed):
 
 def test_normalizes(installed):
     assert run(installed, "-c", NORMALIZE).startswith("[[-1.0, 1.0]] ")
+
+
+def test_runs_in_onnxruntime(installed):
+    """With the operators that the wheel carries. ONNX Runtime is that of the environment of the tests."""
+    packages = Path(onnxruntime.__file__).parents[1]
+    assert run(installed, "-c", CONVERT, PYTHONPATH=str(packages)) == "1 x LayerNormalization -> LayerNormalization\n[[-1.0, 1.0]]\n"
 
 
 def test_named_library_comes_first(installed, tmp_path):

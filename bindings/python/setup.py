@@ -1,7 +1,7 @@
 """Build the shared library and carry it inside the package.
 
 NORMKIT_LIBRARY names a library that is already built; otherwise Swift builds it from the source checkout
-that this folder belongs to.
+that this folder belongs to. The library of operators for ONNX Runtime comes with it on Linux, if there is a C compiler.
 """
 
 import os
@@ -21,6 +21,7 @@ from setuptools.command.build import build
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FILE_NAME = "libnormkit.dylib" if sys.platform == "darwin" else "libnormkit.so"
+OPERATORS = "libnormkit_onnxruntime.so"
 
 
 def header_version() -> str:
@@ -46,17 +47,35 @@ def built_library() -> Path:
     return Path(folder) / FILE_NAME
 
 
-def platform_tag(library: Path) -> str:
-    """The platform that `library` runs on, with the oldest glibc that has the symbols it asks for."""
+def build_operators(library: Path, target: Path) -> None:
+    """Build the operators for ONNX Runtime into the folder `target`. They need no header of ONNX Runtime's."""
+    compiler = os.environ.get("CC", "cc")
+    if not sys.platform.startswith("linux") or shutil.which(compiler) is None:
+        print(f"without {OPERATORS}, which normkit.onnx needs: it is built on Linux, with a C compiler")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy2(library, Path(folder) / FILE_NAME)
+        subprocess.run([ROOT / "bindings" / "onnxruntime" / "build.sh", folder], check=True)
+        shutil.copy2(Path(folder) / OPERATORS, target)
+
+
+def platform_tag(*libraries: Path) -> str:
+    """The platform that `libraries` run on, with the oldest glibc that has the symbols they ask for."""
     machine = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     if not sys.platform.startswith("linux"):
         return machine
-    asked = re.findall(rb"GLIBC_(\d+)\.(\d+)", library.read_bytes())
+    asked = [found for library in libraries for found in re.findall(rb"GLIBC_(\d+)\.(\d+)", library.read_bytes())]
     if not asked or platform.libc_ver()[0] != "glibc":
         return machine
     major, minor = max((int(major), int(minor)) for major, minor in asked)
     # 2.5 is the oldest glibc that pip has a name for.
     return f"manylinux_{major}_{max(minor, 5)}_{platform.machine()}"
+
+
+def carried(build_lib: Path) -> list[Path]:
+    """The libraries that the package carries."""
+    paths = [build_lib / "normkit" / name for name in (FILE_NAME, OPERATORS)]
+    return [path for path in paths if path.exists()]
 
 
 class BuildLibrary(Command):
@@ -79,12 +98,15 @@ class BuildLibrary(Command):
             target = Path(self.build_lib) / "normkit"
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(library, target / FILE_NAME)
+            build_operators(library, target)
 
     def get_source_files(self):
         return []
 
     def get_outputs(self):
-        return [] if self.editable_mode else [str(Path(self.build_lib) / "normkit" / FILE_NAME)]
+        if self.editable_mode:
+            return []
+        return [str(path) for path in carried(Path(self.build_lib))]
 
     def get_output_mapping(self):
         return {}
@@ -103,10 +125,10 @@ class PlatformWheel(bdist_wheel):
     """A wheel for every Python 3 and one platform: there is a shared library in it, but no extension module."""
 
     def get_tag(self):
-        library = Path(self.get_finalized_command("build").build_lib) / "normkit" / FILE_NAME
-        if not library.exists():  # an editable wheel, which carries no library
+        libraries = carried(Path(self.get_finalized_command("build").build_lib))
+        if not libraries:  # an editable wheel, which carries none
             return super().get_tag()
-        return "py3", "none", platform_tag(library)
+        return "py3", "none", platform_tag(*libraries)
 
 
 # Outside of the source tree, where leftovers of one build would get into the next.

@@ -147,8 +147,9 @@ typedef struct {
 
     const void *x;
     void *y;                                    /* NULL: statistics only */
-    int32_t streams;                            /* whether y (backward: dx) is written past the caches: runs and rows
-                                                   of lanes start at multiples of 64 bytes */
+    int32_t streams;                            /* whether y (backward: dx) is written past the caches: its address is
+                                                   a multiple of an element, and, in bf16 channels last and backward
+                                                   passes of rows, that of every run and row of lanes of 64 bytes */
     void *mean, *spread;                        /* statistics outputs, optional */
     nk_moments *moments;                        /* output: merged with those of statistic s, optional */
     nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */

@@ -7,7 +7,8 @@ protocol Change {
   associatedtype E: Element
   /// Of sixteen elements, or of the first `length`. `i` is the index of the first.
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural>
-  /// Applies it to `count` elements from `i` on, fewer than sixteen.
+  /// Applies it to `count` elements from `i` on, fewer than sixteen: by a call, because that is rare and much code. What is
+  /// called applies `applyLanes`.
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int)
 }
 
@@ -40,6 +41,7 @@ extension Change {
     if i < count { applyPart(x, y, i, count &- i) }
   }
 
+  /// Applies it to the first `count` lanes of a vector.
   @inline(__always)
   func applyLanes(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
     E.store(y, i, count: count, apply(E.load(x, i, count: count, as: E.Natural.self), i, count))

@@ -7,8 +7,8 @@ protocol Change {
   associatedtype E: Element
   /// Of sixteen elements, or of the first `length`. `i` is the index of the first.
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural>
-  /// Applies it to `count` elements from `i` on, fewer than sixteen: by a call, because that is rare and much code. What is
-  /// called applies `applyLanes`.
+  /// Applies it to `count` elements from `i` on, fewer than sixteen: by a call, because that is rare and much code.
+  /// What is called applies `applyLanes`.
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int)
 }
 
@@ -32,6 +32,7 @@ extension Change {
   /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
   @inline(__always)
   private func applyInParts(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
+    // As `forVectors` with a head does, which costs runs that are not streamed several instructions each.
     var i = min(streams ? E.elementsBeforeLine(y) : count, count)
     if i > 0 { applyPart(x, y, 0, i) }
     while i &+ 16 <= count {

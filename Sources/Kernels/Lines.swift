@@ -3,9 +3,9 @@
 import NormKitFloor
 
 extension Element {
-  /// Elements from `p` on before the first that sixteen can be stored from past the caches. They are stored as usual, as
-  /// are those behind the last sixteen, and none is stored twice: a line that is in cache would have to be written back
-  /// first.
+  /// Elements from `p` on before the first that sixteen can be stored from past the caches. They are stored as usual,
+  /// as are those behind the last sixteen, and none is stored twice: a line that is in cache would have to be written
+  /// back first.
   @inline(__always)
   static func elementsBeforeLine(_ p: UnsafeMutableRawPointer) -> Int {
     ((0 &- Int(bitPattern: p)) & (16 &* size &- 1)) / size
@@ -24,7 +24,8 @@ func forVectors(_ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
   if i < count { body(i, count &- i) }
 }
 
-/// The same where the first has `head` elements, fewer than sixteen, or is whole if that is 0.
+/// The same where the first has `head` elements, fewer than sixteen, or is whole if that is 0. What has no head is
+/// passed quicker without asking.
 @inline(__always)
 func forVectors(head: Int, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
   var i = 0, part = min(head, count)

@@ -77,10 +77,13 @@ struct AnyForm: LaneParameters {
 
   @inline(__always)
   func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    guard let gamma else { return beta.map { z + load($0) } ?? z }
-    let scale = isOnePlus ? load(gamma) + A.splat(1) : load(gamma)
-    guard let beta else { return z * scale }
-    return A.fma(z, scale, load(beta))
+    if let gamma {
+      if isOnePlus { return OnePlusScale(gamma: gamma, beta: beta).apply(z, load) }
+      guard let beta else { return Scale(gamma: gamma).apply(z, load) }
+      return ScaleShift(gamma: gamma, beta: beta).apply(z, load)
+    }
+    guard let beta else { return z }
+    return Shift(beta: beta).apply(z, load)
   }
 }
 

@@ -190,7 +190,7 @@ extension nk_job {
     }
   }
 
-@inline(never)
+  @inline(never)
   private func applyPiece<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer,
     _ standard: nk_standard

@@ -41,6 +41,7 @@ func applyUniformGradient<E: Element, D: Derivative>(
   }
 }
 
+/// What becomes of the elements of a run that have one gamma.
 private struct UniformGradient<E: Element, D: Derivative> {
   typealias N = E.Natural
   let x, dy: UnsafeRawPointer

@@ -53,6 +53,7 @@ def build_operators(library: Path, target: Path) -> None:
     if not sys.platform.startswith("linux") or shutil.which(compiler) is None:
         print(f"without {OPERATORS}, which normkit.onnx needs: it is built on Linux, with a C compiler")
         return
+    # In a folder of its own: the script leaves a link to the library beside it.
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy2(library, Path(folder) / FILE_NAME)
         subprocess.run([ROOT / "bindings" / "onnxruntime" / "build.sh", folder], check=True)

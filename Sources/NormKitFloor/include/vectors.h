@@ -179,12 +179,12 @@ NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) {
     nk_u32x16 u = (nk_u32x16)v;
     nk_u32x8 even = __builtin_shufflevector(u, u, 0, 1, 2, 3, 4, 5, 6, 7);
     nk_u32x8 odd = __builtin_shufflevector(u, u, 8, 9, 10, 11, 12, 13, 14, 15);
-    nk_u16x16 upper = NK_BLEND(even >> 16, odd), lower = NK_BLEND(even, odd << 16), tie = {0};
+    nk_u16x16 upper = NK_BLEND(even >> 16, odd), lower = NK_BLEND(even, odd << 16);
     /* Without its sign, a quiet NaN is 0x7fc0 or more. Twice that less an odd number is odd; less than nothing is 0. */
-    nk_u16x16 is_nan = __builtin_elementwise_sub_sat(upper + upper, tie + (uint16_t)0xff7f);
+    const nk_u16x16 below_nan = (nk_u16x16){0} + (uint16_t)0xff7f;
+    nk_u16x16 is_nan = __builtin_elementwise_sub_sat(upper + upper, below_nan), is_even = ~upper & 1;
     lower = __builtin_elementwise_sub_sat(lower, is_nan << 15);
-    tie = ~upper & 1;
-    return upper + (__builtin_elementwise_sub_sat(lower, tie) >> 15);
+    return upper + (__builtin_elementwise_sub_sat(lower, is_even) >> 15);
 #undef NK_BLEND
 }
 #else
@@ -224,21 +224,6 @@ NK_INLINE nk_u16x16 nk_load_u16(const void *p) {
     memcpy(&h, p, sizeof h);
     return h;
 }
-NK_INLINE void nk_load_f16(const void *p, void *v) { nk_from_f16(nk_load_u16(p), v); }
-NK_INLINE void nk_load_bf16(const void *p, void *v) { nk_from_bf16(nk_load_u16(p), v); }
-NK_INLINE void nk_load_mixed_bf16(const void *p, void *v) { nk_from_mixed_bf16(nk_load_u16(p), v); }
-NK_INLINE void nk_store_f16(void *p, nk_f32x16 v) {
-    nk_u16x16 h = nk_to_f16(v);
-    memcpy(p, &h, sizeof h);
-}
-NK_INLINE void nk_store_bf16(void *p, nk_f32x16 v) {
-    nk_u16x16 h = nk_to_bf16(v);
-    memcpy(p, &h, sizeof h);
-}
-NK_INLINE void nk_store_mixed_bf16(void *p, nk_f32x16 v) {
-    nk_u16x16 h = nk_to_mixed_bf16(v);
-    memcpy(p, &h, sizeof h);
-}
 
 /* ---- Storing whole vectors past the caches: p is a multiple of 64 bytes, of 32 for halves ---------------- */
 
@@ -246,11 +231,6 @@ NK_INLINE void nk_stream_f32(void *p, nk_f32x16 v) { __builtin_nontemporal_store
 NK_INLINE void nk_stream_f64(void *p, nk_f64x16 v) {
     typedef nk_f64x16 at_line __attribute__((aligned(64)));
     __builtin_nontemporal_store(v, (at_line *)p);
-}
-NK_INLINE void nk_stream_f16(void *p, nk_f32x16 v) { __builtin_nontemporal_store(nk_to_f16(v), (nk_u16x16 *)p); }
-NK_INLINE void nk_stream_bf16(void *p, nk_f32x16 v) { __builtin_nontemporal_store(nk_to_bf16(v), (nk_u16x16 *)p); }
-NK_INLINE void nk_stream_mixed_bf16(void *p, nk_f32x16 v) {
-    __builtin_nontemporal_store(nk_to_mixed_bf16(v), (nk_u16x16 *)p);
 }
 
 /* Such stores are not ordered with others until this. */
@@ -337,20 +317,27 @@ NK_INLINE void nk_load_part_f64(const void *p, int64_t count, void *v) {
 NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { nk_copy_part_f64(p, (const char *)&v, count); }
 #endif
 
-NK_INLINE void nk_load_part_f16(const void *p, int64_t count, void *v) {
-    nk_from_f16(nk_load_part_u16(p, count), v);
-}
-NK_INLINE void nk_load_part_bf16(const void *p, int64_t count, void *v) {
-    nk_from_bf16(nk_load_part_u16(p, count), v);
-}
-NK_INLINE void nk_load_part_mixed_bf16(const void *p, int64_t count, void *v) {
-    nk_from_mixed_bf16(nk_load_part_u16(p, count), v);
-}
-NK_INLINE void nk_store_part_f16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_f16(v)); }
-NK_INLINE void nk_store_part_bf16(void *p, int64_t count, nk_f32x16 v) { nk_store_part_u16(p, count, nk_to_bf16(v)); }
-NK_INLINE void nk_store_part_mixed_bf16(void *p, int64_t count, nk_f32x16 v) {
-    nk_store_part_u16(p, count, nk_to_mixed_bf16(v));
-}
+
+/* Halves, in all these ways. */
+#define NK_HALVES(type)                                                                                       \
+    NK_INLINE void nk_load_##type(const void *p, void *v) { nk_from_##type(nk_load_u16(p), v); }               \
+    NK_INLINE void nk_store_##type(void *p, nk_f32x16 v) {                                                    \
+        nk_u16x16 h = nk_to_##type(v);                                                                        \
+        memcpy(p, &h, sizeof h);                                                                              \
+    }                                                                                                         \
+    NK_INLINE void nk_stream_##type(void *p, nk_f32x16 v) {                                                   \
+        __builtin_nontemporal_store(nk_to_##type(v), (nk_u16x16 *)p);                                         \
+    }                                                                                                         \
+    NK_INLINE void nk_load_part_##type(const void *p, int64_t count, void *v) {                               \
+        nk_from_##type(nk_load_part_u16(p, count), v);                                                        \
+    }                                                                                                         \
+    NK_INLINE void nk_store_part_##type(void *p, int64_t count, nk_f32x16 v) {                                \
+        nk_store_part_u16(p, count, nk_to_##type(v));                                                         \
+    }
+NK_HALVES(f16)
+NK_HALVES(bf16)
+NK_HALVES(mixed_bf16)
+#undef NK_HALVES
 
 /* One element. */
 NK_INLINE float nk_value_f16(const void *p) {

@@ -6,21 +6,23 @@ import NormKitFloor
 /// added in the type of computation before they are joined in Double.
 let recentRows = 32
 
-/// dx = (dy * gamma - mean - slope * direction) * factor, of one set, in every lane.
+/// dx = (h - mean - slope * direction) * factor, of one set, in every lane. It is multiplied out, so that what is the
+/// same for all elements is multiplied once, in Double.
 private struct GradientLanes<A: Arithmetic> {
   let row: RowLanes<A>
-  let mean, slope: SIMD16<A>
+  private let slope, shift: SIMD16<A>
 
   @inline(__always)
   init(_ standard: nk_standard, _ gradient: nk_gradient) {
     row = RowLanes<A>(standard)
-    mean = A.splat(A.narrow(gradient.mean))
-    slope = A.splat(A.narrow(-gradient.slope))
+    slope = A.splat(A.narrow(-gradient.slope * standard.factor))
+    shift = A.splat(A.narrow(-gradient.mean * standard.factor))
   }
 
+  /// Of what is `h` times the factor if it is multiplied by `scale`.
   @inline(__always)
-  func apply(_ h: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
-    A.fma(direction, slope, h - mean) * row.factor
+  func apply(_ h: SIMD16<A>, _ scale: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
+    A.fma(h, scale, A.fma(direction, slope, shift))
   }
 }
 
@@ -32,7 +34,7 @@ func applyUniformGradient<E: Element, D: Derivative>(
 ) {
   typealias N = E.Natural
   let change = UniformGradient<E.Mixed, D>(
-    x: x, dy: dy, dx: dx, lanes: GradientLanes(standard, gradient), gamma: N.splat(N.narrow(gamma)),
+    x: x, dy: dy, dx: dx, lanes: GradientLanes(standard, gradient), scale: N.splat(N.narrow(gamma * standard.factor)),
     quantity: N.splat(N.narrow(reach)))
   if _slowPath(streams) {
     forVectors(head: E.elementsBeforeLine(dx), count) { i, length in change.apply(i, length, streams: true) }
@@ -47,14 +49,16 @@ private struct UniformGradient<E: Element, D: Derivative> {
   let x, dy: UnsafeRawPointer
   let dx: UnsafeMutableRawPointer
   let lanes: GradientLanes<N>
-  let gamma, quantity: SIMD16<N>
+  /// gamma times the factor.
+  let scale: SIMD16<N>
+  let quantity: SIMD16<N>
 
   /// Of `length` elements from `i` on.
   @inline(__always)
   func apply(_ i: Int, _ length: Int, streams: Bool) {
     let value = E.load(x, i, upTo: length, as: N.self)
     let direction = D.direction(lanes.row.apply(value), value, quantity)
-    let result = lanes.apply(E.load(dy, i, upTo: length, as: N.self) * gamma, direction)
+    let result = lanes.apply(E.load(dy, i, upTo: length, as: N.self), scale, direction)
     E.store(dx, i, upTo: length, result, streams: streams)
   }
 }
@@ -65,40 +69,49 @@ private struct GradientRow<E: Element> {
   let x, dy: UnsafeRawPointer
   let dx: UnsafeMutableRawPointer?
   let lanes: GradientLanes<N>
-  let streams: Bool
 
   @inline(__always)
-  init(_ start: GradientStart, _ standard: nk_standard, _ gradient: nk_gradient, streams: Int32) {
-    self.streams = streams != 0
+  init(_ start: GradientStart, _ standard: nk_standard, _ gradient: nk_gradient) {
     x = start.x
     dy = start.dy
     dx = start.dx
     lanes = GradientLanes(standard, gradient)
   }
 
-  /// Elements i to i + 15: writes dx, and gives dy and dy * z.
+  /// Elements i to i + 15, or `count` of them: writes `dx`, and adds to the sums of their parameters.
   @inline(__always)
-  func apply(_ i: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
-    let z = lanes.row.apply(E.load(x, i, as: N.self)), dy = E.load(dy, i, as: N.self)
-    if let dx { E.store(dx, i, lanes.apply(dy * N.load(gammas, i), z), streams: streams) }
-    return (dy, z)
-  }
-
-  @inline(__always)
-  func apply(_ i: Int, count: Int, _ gammas: UnsafeRawPointer) -> (dy: SIMD16<N>, z: SIMD16<N>) {
-    let z = lanes.row.apply(E.load(x, i, count: count, as: N.self)), dy = E.load(dy, i, count: count, as: N.self)
-    if let dx { E.store(dx, i, count: count, lanes.apply(dy * N.load(gammas, i), z)) }
-    return (N.fill(dy, count, N.splat(0)), N.fill(z, count, N.splat(0)))
+  func apply(
+    _ i: Int, _ count: Int, _ gammas: SIMD16<N>, _ dx: UnsafeMutableRawPointer?, streams: Bool,
+    _ recent: inout RecentSums<N>
+  ) {
+    let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
+    if let dx { E.store(dx, i, upTo: count, lanes.apply(dy * gammas, lanes.row.factor, z), streams: streams) }
+    if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, N.splat(0)), N.fill(z, count, N.splat(0))) }
   }
 }
 
-extension ParameterSums {
-  /// Adds to the recent sums of sixteen parameters.
+/// Recent sums for the gradients of sixteen parameters.
+private struct RecentSums<N: Arithmetic> {
+  private var dgamma = N.splat(0), dbeta = N.splat(0)
+
+  @inline(__always) init() {}
+
   @inline(__always)
-  fileprivate func add(_ i: Int, dgamma: SIMD16<N>, dbeta: SIMD16<N>) {
-    let gammas = UnsafeMutableRawPointer(recentGamma), betas = UnsafeMutableRawPointer(recentBeta)
-    N.store(gammas, i, N.load(gammas, i) + dgamma)
-    N.store(betas, i, N.load(betas, i) + dbeta)
+  init(_ sums: ParameterSums<N>, _ i: Int) {
+    dgamma = N.load(UnsafeRawPointer(sums.recentGamma), i)
+    dbeta = N.load(UnsafeRawPointer(sums.recentBeta), i)
+  }
+
+  @inline(__always)
+  mutating func add(_ dy: SIMD16<N>, _ z: SIMD16<N>) {
+    dgamma = N.fma(dy, z, dgamma)
+    dbeta = dbeta + dy
+  }
+
+  @inline(__always)
+  func put(_ sums: ParameterSums<N>, _ i: Int) {
+    N.store(UnsafeMutableRawPointer(sums.recentGamma), i, dgamma)
+    N.store(UnsafeMutableRawPointer(sums.recentBeta), i, dbeta)
   }
 }
 
@@ -128,8 +141,8 @@ extension nk_job {
       forSpans(from: element(s, f) &+ first, count) { done, length, index in
         if Int(parameter_form) == NK_ELEMENTS {
           let span = GradientStart(x: x + done &* E.size, dy: dy + done &* E.size, dx: dx.map { $0 + done &* E.size })
-          let row = GradientRow<E>(span, standard, gradient, streams: streams)
-          applyElements(row, from: 0, length, index, sums)
+          let row = GradientRow<E>(span, standard, gradient)
+          applyElements(row, 0, length, index, sums)
           spans &+= 1
           if spans % recentRows == 0 { sums?.join(index, length) }
         } else if let dx {
@@ -142,109 +155,90 @@ extension nk_job {
     if spans > 1 { sums?.join(0, Int(parameters)) }
   }
 
-  /// Elements `begin ..< count` of a row whose first element has parameter `parameter`.
+  /// Elements `begin ..< end` of a row whose first element has parameter `parameter`.
   @inline(never)
   private func applyElements<E: Element>(
-    _ row: GradientRow<E>, from begin: Int, _ count: Int, _ parameter: Int, _ sums: ParameterSums<E.Natural>?
+    _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ parameter: Int, _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    var i = begin
+    if let sums, let dx = row.dx {
+      let whole = begin &+ (end &- begin) & ~15
+      if streams != 0 {
+        applyVectors(row, begin, whole, parameter, dx, sums, streams: true)
+      } else {
+        applyVectors(row, begin, whole, parameter, dx, sums, streams: false)
+      }
+      i = whole
+    }
+    if i < end { applySeldom(row, i, end, parameter, sums) }
+  }
+
+  @inline(__always)
+  private func applyVectors<E: Element>(
+    _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ parameter: Int, _ dx: UnsafeMutableRawPointer,
+    _ sums: ParameterSums<E.Natural>, streams: Bool
   ) {
     let gammas = UnsafeRawPointer(self.gammas + parameter &* MemoryLayout<E.Natural>.stride)
     var i = begin
-    while i &+ 16 <= count {
-      let (dy, z) = row.apply(i, gammas)
-      sums?.add(parameter &+ i, dgamma: dy * z, dbeta: dy)
+    while i < end {
+      var recent = RecentSums(sums, parameter &+ i)
+      row.apply(i, 16, E.Natural.load(gammas, i), dx, streams: streams, &recent)
+      recent.put(sums, parameter &+ i)
       i &+= 16
-    }
-    if i < count {
-      let (dy, z) = row.apply(i, count: count &- i, gammas)
-      sums?.add(parameter &+ i, dgamma: dy * z, dbeta: dy)
     }
   }
 
-  /// The gradients of four rows: two at a time share gamma, and what is added to the sums. Rows that are better passed
-  /// one by one add the same.
+  /// The same where not all is wanted, and for parts of vectors.
+  @inline(never)
+  private func applySeldom<E: Element>(
+    _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ parameter: Int, _ sums: ParameterSums<E.Natural>?
+  ) {
+    typealias N = E.Natural
+    let gammas = UnsafeRawPointer(self.gammas + parameter &* MemoryLayout<N>.stride)
+    forVectors(end &- begin) { j, count in
+      let i = begin &+ j
+      var recent = RecentSums<N>()
+      if let sums { recent = RecentSums(sums, parameter &+ i) }
+      row.apply(i, count, N.load(gammas, i), row.dx, streams: false, &recent)
+      if let sums { recent.put(sums, parameter &+ i) }
+    }
+  }
+
+  /// The gradients of four rows. All parameters' sums are added to in the order of rows, whether rows are passed at once
+  /// or one by one.
   @inline(never)
   func applyFourGradients<E: Element>(
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    let whole = Int(run) & ~15
-    if prefersSingleRows(E.self) {
-      applyOneByOne(E.self, whole, scratch, sums)
-    } else {
+    let whole = Int(run) & ~15, gammas = UnsafeRawPointer(self.gammas!)
+    var i = 0
+    if let sums, dx != nil, !prefersSingleRows(E.self) {
       for k in stride(from: 0, to: 4, by: 2) {
+        guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
-        let gammas = UnsafeRawPointer(self.gammas!)
-        var i = 0
+        i = 0
         while i < whole {
-          let (dy0, z0) = row0.apply(i, gammas), (dy1, z1) = row1.apply(i, gammas)
-          sums?.add(i, dgamma: N.fma(dy1, z1, dy0 * z0), dbeta: dy0 + dy1)
+          let gamma: SIMD16<N> = N.load(gammas, i)
+          var recent = RecentSums(sums, i)
+          row0.apply(i, 16, gamma, dx0, streams: false, &recent)
+          row1.apply(i, 16, gamma, dx1, streams: false, &recent)
+          recent.put(sums, i)
           i &+= 16
         }
       }
     }
-    guard whole < Int(run) else { return }
-    for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), from: whole, Int(run), 0, sums) }
-  }
-
-  @inline(__always)
-  private func gradientRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) -> GradientRow<E> {
-    GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k], streams: streams)
-  }
-
-  /// The first `count` elements of each of four rows, in stretches that all rows pass.
-  @inline(never)
-  private func applyOneByOne<E: Element>(
-    _: E.Type, _ count: Int, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
-  ) {
-    let pairs = PairSums<E.Natural>(scratch.rest)
-    var i = 0
-    while i < count {
-      let end = min(i &+ PairSums<E.Natural>.most, count)
-      for k in 0..<4 { applyStretch(gradientRow(E.self, scratch, k), i, end, k, pairs, sums) }
+    // Stretches whose sums stay in the first cache.
+    while i < Int(run) {
+      let end = min(i &+ 512, Int(run))
+      for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), i, end, 0, sums) }
       i = end
     }
   }
 
-  /// Elements `begin ..< end` of row `k` of four, the first or the second of a pair.
   @inline(__always)
-  private func applyStretch<E: Element>(
-    _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ k: Int, _ pairs: PairSums<E.Natural>,
-    _ sums: ParameterSums<E.Natural>?
-  ) {
-    typealias N = E.Natural
-    let gammas = UnsafeRawPointer(self.gammas!), isSecond = k % 2 == 1, zero = N.splat(0)
-    var i = begin
-    while i < end {
-      let (dy, z) = row.apply(i, gammas)
-      let pair = isSecond ? pairs.get(i &- begin) : (zero, zero)
-      let dgamma = isSecond ? N.fma(dy, z, pair.0) : dy * z, dbeta = isSecond ? pair.1 + dy : dy
-      if isSecond { sums?.add(i, dgamma: dgamma, dbeta: dbeta) } else { pairs.set(i &- begin, dgamma, dbeta) }
-      i &+= 16
-    }
-  }
-}
-
-/// Contributions of a row to the sums of a stretch of parameters.
-private struct PairSums<A: Arithmetic> {
-  let dgamma, dbeta: UnsafeMutableRawPointer
-
-  /// Parameters in one stretch.
-  @inline(__always) static var most: Int { 512 }
-
-  @inline(__always)
-  init(_ memory: UnsafeMutableRawPointer) {
-    dgamma = memory
-    dbeta = memory + PairSums.most &* MemoryLayout<A>.stride
-  }
-
-  @inline(__always)
-  func set(_ i: Int, _ dgamma: SIMD16<A>, _ dbeta: SIMD16<A>) {
-    A.store(self.dgamma, i, dgamma)
-    A.store(self.dbeta, i, dbeta)
-  }
-
-  @inline(__always)
-  func get(_ i: Int) -> (dgamma: SIMD16<A>, dbeta: SIMD16<A>) {
-    (A.load(UnsafeRawPointer(dgamma), i), A.load(UnsafeRawPointer(dbeta), i))
+  private func gradientRow<E: Element>(_: E.Type, _ scratch: GradientScratch, _ k: Int) -> GradientRow<E> {
+    GradientRow<E>(scratch.starts[k], scratch.standards[k], scratch.gradients[k])
   }
 }

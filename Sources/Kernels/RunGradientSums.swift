@@ -19,23 +19,23 @@ struct ElementWeights: Weights {
 }
 
 /// Sums in sixteen lanes.
-struct GradientLaneSums<A: Arithmetic> {
-  var h = A.splat(0), hz = A.splat(0), beside = A.splat(0)
+private struct GradientLaneSums<A: Arithmetic> {
+  var h = A.splat(0), hz = A.splat(0)
 
   @inline(__always)
-  mutating func add(_ h: SIMD16<A>, _ z: SIMD16<A>, _ beside: SIMD16<A>) {
+  mutating func add(_ h: SIMD16<A>, _ z: SIMD16<A>) {
     self.h = self.h + h
     hz = A.fma(h, z, hz)
-    self.beside = self.beside + beside
   }
 }
 
-/// Sums of a chunk over what one value of `standard` standardizes: of every other vector, and of those between.
+/// Sums of a chunk over what one value of `standard` standardizes: of every other vector, and of those between. What is
+/// summed beside them takes one vector, so that all fit the registers.
 struct GradientChunkSums<E: Element, D: Derivative> {
   typealias N = E.Natural
   let row: RowLanes<N>
   let quantity: SIMD16<N>
-  private var even = GradientLaneSums<N>(), odd = GradientLaneSums<N>()
+  private var even = GradientLaneSums<N>(), odd = GradientLaneSums<N>(), beside = N.splat(0)
 
   @inline(__always)
   init(_ standard: nk_standard, reach: Double) {
@@ -43,13 +43,14 @@ struct GradientChunkSums<E: Element, D: Derivative> {
     quantity = N.splat(N.narrow(reach))
   }
 
-  /// Adds elements `i` to `i + 15`.
+  /// Adds elements `i` to `i + 15`, and gives what is to be added beside.
   @inline(__always)
   private func addVector<W: Weights>(
     _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ i: Int, _ weights: W, to sums: inout GradientLaneSums<N>
-  ) {
+  ) -> SIMD16<N> {
     let value = E.load(x, i, as: N.self), z = row.apply(value)
-    sums.add(weights.weigh(E.load(dy, i, as: N.self), i), z, D.beside(z, value, quantity))
+    sums.add(weights.weigh(E.load(dy, i, as: N.self), i), z)
+    return D.beside(z, value, quantity)
   }
 
   /// Adds elements `begin ..< end`.
@@ -58,29 +59,13 @@ struct GradientChunkSums<E: Element, D: Derivative> {
     _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ begin: Int, _ end: Int, _ weights: W
   ) {
     var i = begin
-    if D.isFrequent && NK_FOUR_VECTORS != 0 {
-      let paired = begin &+ (end &- begin) & ~31
-      if hasWideRegisters {
-        while i < paired {
-          addVector(x, dy, i, weights, to: &even)
-          addVector(x, dy, i &+ 16, weights, to: &odd)
-          i &+= 32
-        }
-      } else {
-        // Both at once would not fit the registers.
-        while i < paired {
-          addVector(x, dy, i, weights, to: &even)
-          i &+= 32
-        }
-        i = begin
-        while i < paired {
-          addVector(x, dy, i &+ 16, weights, to: &odd)
-          i &+= 32
-        }
-      }
+    while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
+      let beside0 = addVector(x, dy, i, weights, to: &even), beside1 = addVector(x, dy, i &+ 16, weights, to: &odd)
+      beside = beside + (beside0 + beside1)
+      i &+= 32
     }
     while i &+ 16 <= end {
-      addVector(x, dy, i, weights, to: &even)
+      beside = beside + addVector(x, dy, i, weights, to: &even)
       i &+= 16
     }
     if i < end {
@@ -88,19 +73,19 @@ struct GradientChunkSums<E: Element, D: Derivative> {
       let x0 = E.load(x, i, count: rest, as: N.self)
       let z0 = row.apply(x0)
       let h = weights.weigh(E.load(dy, i, count: rest, as: N.self), i)
-      odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero), N.fill(D.beside(z0, x0, quantity), rest, zero))
+      odd.add(N.fill(h, rest, zero), N.fill(z0, rest, zero))
+      beside = beside + N.fill(D.beside(z0, x0, quantity), rest, zero)
     }
   }
 
   @inline(__always)
-  var joined: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) {
-    (even.h + odd.h, even.hz + odd.hz, even.beside + odd.beside)
-  }
+  var joined: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) { (even.h + odd.h, even.hz + odd.hz, beside) }
 
   @inline(__always)
   mutating func clear() {
     even = GradientLaneSums<N>()
     odd = even
+    beside = N.splat(0)
   }
 }
 
@@ -111,7 +96,7 @@ private let gradientChunkLength = 1024
 struct GradientSummation<E: Element, D: Derivative> {
   typealias N = E.Natural
   private var chunk: GradientChunkSums<E, D>
-  private var total = GradientLaneSums<Double>()
+  private var h = Double.splat(0), hz = Double.splat(0), beside = Double.splat(0)
   /// Elements that are in `chunk`.
   private var pending = 0
 
@@ -135,9 +120,9 @@ struct GradientSummation<E: Element, D: Derivative> {
   @inline(__always)
   private mutating func join() {
     let sums = chunk.joined
-    N.add(sums.h, to: &total.h)
-    N.add(sums.hz, to: &total.hz)
-    N.add(sums.beside, to: &total.beside)
+    N.add(sums.h, to: &h)
+    N.add(sums.hz, to: &hz)
+    N.add(sums.beside, to: &beside)
     chunk.clear()
     pending = 0
   }
@@ -146,8 +131,8 @@ struct GradientSummation<E: Element, D: Derivative> {
   func finish() -> nk_gradient_sums {
     let sums = chunk.joined
     return nk_gradient_sums(
-      h: nk_sum_f64(total.h + N.widen(sums.h)), hz: nk_sum_f64(total.hz + N.widen(sums.hz)),
-      beside: nk_sum_f64(total.beside + N.widen(sums.beside)))
+      h: nk_sum_f64(h + N.widen(sums.h)), hz: nk_sum_f64(hz + N.widen(sums.hz)),
+      beside: nk_sum_f64(beside + N.widen(sums.beside)))
   }
 }
 

@@ -96,7 +96,7 @@ private let gradientChunkLength = 1024
 struct GradientSummation<E: Element, D: Derivative> {
   typealias N = E.Natural
   private var chunk: GradientChunkSums<E, D>
-  private var h = Double.splat(0), hz = Double.splat(0), beside = Double.splat(0)
+  private var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
   /// Elements that are in `chunk`.
   private var pending = 0
 
@@ -120,19 +120,17 @@ struct GradientSummation<E: Element, D: Derivative> {
   @inline(__always)
   private mutating func join() {
     let sums = chunk.joined
-    N.add(sums.h, to: &h)
-    N.add(sums.hz, to: &hz)
-    N.add(sums.beside, to: &beside)
+    total.h += nk_sum_f64(N.widen(sums.h))
+    total.hz += nk_sum_f64(N.widen(sums.hz))
+    total.beside += nk_sum_f64(N.widen(sums.beside))
     chunk.clear()
     pending = 0
   }
 
   @inline(__always)
-  func finish() -> nk_gradient_sums {
-    let sums = chunk.joined
-    return nk_gradient_sums(
-      h: nk_sum_f64(h + N.widen(sums.h)), hz: nk_sum_f64(hz + N.widen(sums.hz)),
-      beside: nk_sum_f64(beside + N.widen(sums.beside)))
+  mutating func finish() -> nk_gradient_sums {
+    if pending > 0 { join() }
+    return total
   }
 }
 
@@ -236,30 +234,34 @@ extension nk_job {
       scratch.folded(1).set(k, sums.hz)
       scratch.folded(2).set(k, sums.beside)
     }
+    // The first row stands in for those that are missing.
+    for k in count..<4 { scratch.standards[k] = scratch.standards[0] }
     if count < 4 { for quantity in 0..<3 { scratch.folded(quantity).fill(count) } }
     let h = scratch.folded(0).total(0), hz = scratch.folded(1).total(0), beside = scratch.folded(2).total(0)
-    finishFourGradients(count, h, hz, beside, scratch)
+    finishFourGradients(h, hz, beside, scratch)
   }
 
-  /// What `correct` and `gradient` do for one set, for the `count` rows at hand.
+  /// What `correct` and `gradient` do for one set, for four.
   @inline(__always)
   private func finishFourGradients(
-    _ count: Int, _ h: SIMD4<Double>, _ hz: SIMD4<Double>, _ beside: SIMD4<Double>, _ scratch: GradientScratch
+    _ h: SIMD4<Double>, _ hz: SIMD4<Double>, _ beside: SIMD4<Double>, _ scratch: GradientScratch
   ) {
-    var slopes = hz, means = SIMD4<Double>(repeating: 0)
+    let zero = SIMD4<Double>(repeating: 0)
+    var slopes = hz, means = zero
     if Int(statistic) == NK_MOMENTS {
-      var factors = SIMD4<Double>(repeating: 0)
-      for k in 0..<count { factors[k] = scratch.standards[k].factor }
+      var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
+      nk_transpose(scratch.standards, &columns)
       var errors = beside * inverse_count
-      nk_clear_with(&errors, &factors)
+      nk_clear_with(&errors, &columns.factor)
       slopes -= errors * h
       means = h * inverse_count
-      var residues = errors / factors
-      nk_clear_with(&residues, &factors)
-      for k in 0..<count { scratch.standards[k].residue += residues[k] }
+      var residues = errors / columns.factor
+      nk_clear_with(&residues, &columns.factor)
+      columns.residue += residues
+      nk_transpose(&columns, scratch.standards)
     }
     slopes *= inverse_count
-    for k in 0..<count { scratch.gradients[k] = nk_gradient(mean: means[k], slope: slopes[k]) }
+    nk_pair(&means, &slopes, scratch.gradients)
   }
 }
 

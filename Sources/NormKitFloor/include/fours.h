@@ -93,5 +93,12 @@ NK_INLINE void nk_transpose(const void *rows, void *columns) {
     to[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
     to[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
+/* Four pairs of a number of the first four and one of the second. */
+NK_INLINE void nk_pair(const void *first, const void *second, void *pairs) {
+    const nk_f64x4_there *a = first, *b = second;
+    nk_f64x4_there *to = pairs;
+    to[0] = __builtin_shufflevector(*a, *b, 0, 4, 1, 5);
+    to[1] = __builtin_shufflevector(*a, *b, 2, 6, 3, 7);
+}
 
 #endif

@@ -2,9 +2,10 @@
 
 import NormKitFloor
 
-/// What the gradients of sixteen lanes are made of: dx = (dy * gamma - mean - slope * direction) * factor.
+/// What the gradients of sixteen lanes are made of: dx = (h - mean - slope * direction) * factor, multiplied out as for
+/// runs.
 private struct ColumnLanes<A: Arithmetic> {
-  let mean, factor, offset, quantity, gamma, gradientMean, slope: SIMD16<A>
+  let mean, factor, offset, quantity, scale, shift, slope: SIMD16<A>
 
   @inline(__always)
   init(_ scratch: ColumnGradientScratch, _ j: Int) {
@@ -12,9 +13,18 @@ private struct ColumnLanes<A: Arithmetic> {
     factor = A.load(UnsafeRawPointer(scratch.factor(A.self)), j)
     offset = A.load(UnsafeRawPointer(scratch.offset(A.self)), j)
     quantity = A.load(UnsafeRawPointer(scratch.quantity(A.self)), j)
-    gamma = A.load(UnsafeRawPointer(scratch.gamma(A.self)), j)
-    gradientMean = A.load(UnsafeRawPointer(scratch.gradientMean(A.self)), j)
+    scale = A.load(UnsafeRawPointer(scratch.scale(A.self)), j)
+    shift = A.load(UnsafeRawPointer(scratch.shift(A.self)), j)
     slope = A.load(UnsafeRawPointer(scratch.slope(A.self)), j)
+  }
+
+  @inline(__always)
+  func standardize(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
+
+  /// Of what is `h` times the factor if it is multiplied by `scale`.
+  @inline(__always)
+  func gradient(_ h: SIMD16<A>, _ scale: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
+    A.fma(h, scale, A.fma(direction, slope, shift))
   }
 }
 
@@ -27,9 +37,7 @@ private struct Row<E: Element, D: Derivative> {
   @inline(__always)
   func gradient(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
     let (value, dy) = start.load(E.self, j, count)
-    let z = N.fma(value - lanes.mean, lanes.factor, lanes.offset)
-    let direction = D.direction(z, value, lanes.quantity)
-    return N.fma(direction, lanes.slope, dy * lanes.gamma - lanes.gradientMean) * lanes.factor
+    return lanes.gradient(dy, lanes.scale, D.direction(lanes.standardize(value), value, lanes.quantity))
   }
 }
 
@@ -45,9 +53,8 @@ private struct WeightedRow<E: Element> {
   @inline(__always)
   mutating func apply(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) {
     let (value, gradient) = start.load(E.self, j, count)
-    let z = N.fma(value - lanes.mean, lanes.factor, lanes.offset)
-    let dx = N.fma(z, lanes.slope, gradient * weight - lanes.gradientMean) * lanes.factor
-    start.store(E.self, j, count, dx, streams: streams)
+    let z = lanes.standardize(value)
+    start.store(E.self, j, count, lanes.gradient(gradient * weight, lanes.factor, z), streams: streams)
     let product = gradient * z
     dy = dy + (count == 16 ? gradient : N.fill(gradient, count, N.splat(0)))
     dyz = dyz + (count == 16 ? product : N.fill(product, count, N.splat(0)))

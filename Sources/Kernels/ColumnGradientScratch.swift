@@ -54,8 +54,8 @@ struct ColumnGradientScratch {
   @inline(__always) func factor<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(7, A.self) }
   @inline(__always) func offset<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(8, A.self) }
   @inline(__always) func quantity<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(9, A.self) }
-  @inline(__always) func gamma<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(10, A.self) }
-  @inline(__always) func gradientMean<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(11, A.self) }
+  @inline(__always) func scale<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(10, A.self) }
+  @inline(__always) func shift<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(11, A.self) }
   @inline(__always) func slope<A: Arithmetic>(_: A.Type) -> UnsafeMutablePointer<A> { array(12, A.self) }
 
   /// Brings what is applied to `width` lanes to the order that `E` has.
@@ -66,8 +66,8 @@ struct ColumnGradientScratch {
     E.arrange(factor(N.self), width)
     E.arrange(offset(N.self), width)
     E.arrange(quantity(N.self), width)
-    E.arrange(gamma(N.self), width)
-    E.arrange(gradientMean(N.self), width)
+    E.arrange(scale(N.self), width)
+    E.arrange(shift(N.self), width)
     E.arrange(slope(N.self), width)
   }
 }

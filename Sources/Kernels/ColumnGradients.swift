@@ -143,18 +143,18 @@ extension nk_job {
     }
   }
 
-  /// Spreads the gradient of each set of the block, and gamma, over its lanes.
+  /// Spreads the gradient of each set of the block, and gamma, over its lanes: all of them times the set's factor.
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
-      let gradient = scratch.gradients[m]
-      let mean = N.narrow(gradient.mean), slope = N.narrow(-gradient.slope)
+      let gradient = scratch.gradients[m], factor = scratch.forward.standards[m].factor
+      let shift = N.narrow(-gradient.mean * factor), slope = N.narrow(-gradient.slope * factor)
       for j in m &* run..<(m &+ 1) &* run {
-        scratch.gradientMean(N.self)[j] = mean
+        scratch.shift(N.self)[j] = shift
         scratch.slope(N.self)[j] = slope
-        scratch.gamma(N.self)[j] = N.narrow(isByLane ? weight(parameters.next(), as: N.self) : 1)
+        scratch.scale(N.self)[j] = N.narrow((isByLane ? weight(parameters.next(), as: N.self) : 1) * factor)
       }
     }
   }

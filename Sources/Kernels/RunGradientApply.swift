@@ -214,7 +214,7 @@ extension nk_job {
     typealias N = E.Natural
     let whole = Int(run) & ~15, gammas = UnsafeRawPointer(self.gammas!)
     var i = 0
-    if let sums, dx != nil, !prefersSingleRows(E.self) {
+    if let sums, !prefersSingleRows(E.self) {
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)

@@ -19,11 +19,15 @@ extension nk_job {
   ) {
     let folded = scratch.folded
     if R.isCentred { sampleRows(E.self, count, scratch) }
-    for k in 0..<count {
-      var sums = ChunkSums<E.Natural, R>()
-      sums.add(E.self, scratch.starts[k], 0, Int(run), E.Natural.splat(R.isCentred ? scratch.shifts[k] : 0))
-      if R.isCentred { folded.first.set(k, sums.joinedFirst) }
-      folded.second.set(k, sums.joinedSecond)
+    if run == 16 {
+      sumVectors(E.self, R.self, count, scratch)
+    } else {
+      for k in 0..<count {
+        var sums = ChunkSums<E.Natural, R>()
+        sums.add(E.self, scratch.starts[k], 0, Int(run), E.Natural.splat(R.isCentred ? scratch.shifts[k] : 0))
+        if R.isCentred { folded.first.set(k, sums.joinedFirst) }
+        folded.second.set(k, sums.joinedSecond)
+      }
     }
     if count % 4 != 0 {
       folded.first.fill(count)
@@ -45,6 +49,21 @@ extension nk_job {
           E.self, R.self, first &+ k &+ i, scratch.starts[k &+ i], nk_sums(first: firsts[i], second: seconds[i]),
           E.Natural.narrow(shifts[i]))
       }
+    }
+  }
+
+  /// The sums of rows that are one vector.
+  @inline(__always)
+  private func sumVectors<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ count: Int, _ scratch: RunScratch<E.Natural>
+  ) {
+    typealias N = E.Natural
+    for k in 0..<count {
+      let shifts = N.splat(R.isCentred ? scratch.shifts[k] : 0)
+      var first = N.splat(0), second = first
+      R.add(R.shifted(E.load(scratch.starts[k], 0, as: N.self), shifts), &first, &second)
+      if R.isCentred { scratch.folded.first.set(k, first) }
+      scratch.folded.second.set(k, second)
     }
   }
 

@@ -161,9 +161,9 @@ extension nk_job {
   /// Whether a factor, or its product with gamma, is too large or too small to be applied in `N`.
   @inline(__always)
   func needsDouble<N: Arithmetic>(_ factor: Double, in: N.Type) -> Bool {
-    // Nearly always the exponent says it.
-    let exponent = Int(truncatingIfNeeded: factor.bitPattern >> 52 & 0x7ff) &- 1023
-    if exponent.magnitude < 99 { return false }
+    // Nearly always one comparison says that it is neither; 0 is not in this range.
+    let bits = factor.bitPattern &<< 1, least = 0x1p-99.bitPattern &<< 1, most = 0x1p99.bitPattern &<< 1
+    if bits &- least <= most &- least { return false }
     let magnitude = factor.magnitude
     return magnitude < N.factors.lowerBound && magnitude != 0 || magnitude > N.factors.upperBound
   }

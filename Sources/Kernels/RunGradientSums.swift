@@ -43,14 +43,15 @@ struct GradientChunkSums<E: Element, D: Derivative> {
     quantity = N.splat(N.narrow(reach))
   }
 
-  /// Adds elements `i` to `i + 15`, and gives what is to be added beside.
+  /// Adds elements `i` to `i + 15`, to `beside` what is summed beside.
   @inline(__always)
   private func addVector<W: Weights>(
-    _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ i: Int, _ weights: W, to sums: inout GradientLaneSums<N>
-  ) -> SIMD16<N> {
+    _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ i: Int, _ weights: W, to sums: inout GradientLaneSums<N>,
+    _ beside: inout SIMD16<N>
+  ) {
     let value = E.load(x, i, as: N.self), z = row.apply(value)
     sums.add(weights.weigh(E.load(dy, i, as: N.self), i), z)
-    return D.beside(z, value, quantity)
+    beside = beside + D.beside(z, value, quantity)
   }
 
   /// Adds elements `begin ..< end`.
@@ -60,12 +61,12 @@ struct GradientChunkSums<E: Element, D: Derivative> {
   ) {
     var i = begin
     while D.isFrequent && NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
-      let beside0 = addVector(x, dy, i, weights, to: &even), beside1 = addVector(x, dy, i &+ 16, weights, to: &odd)
-      beside = beside + (beside0 + beside1)
+      addVector(x, dy, i, weights, to: &even, &beside)
+      addVector(x, dy, i &+ 16, weights, to: &odd, &beside)
       i &+= 32
     }
     while i &+ 16 <= end {
-      beside = beside + addVector(x, dy, i, weights, to: &even)
+      addVector(x, dy, i, weights, to: &even, &beside)
       i &+= 16
     }
     if i < end {

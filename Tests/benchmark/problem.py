@@ -6,12 +6,11 @@ from functools import cached_property
 import numpy as np
 
 from . import reference
-from .reference import Exact, Statistics
+from .reference import IS_DATA, Exact, Statistics
 from .rows import DTYPES, Row
 
 MOMENTUM = 0.1
 RANDOM_ELEMENTS = 1 << 24  # larger tensors repeat so many
-IS_DATA = ("y", "dx")
 
 
 def aligned(values: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
@@ -47,6 +46,9 @@ class Problem:
 
         self.x, self.gamma, self.beta = data(), vector(), vector()
         names = ["y"]
+        if row.family == "residual layer":
+            self.residual = data()
+            names.append("sum")
         if row.direction == "backward":
             self.dy = data()
             names = ["dx", "dgamma", "dbeta"] if row.has_beta else ["dx", "dgamma"]
@@ -72,17 +74,22 @@ class Problem:
         if self.row.family == "batch inference":
             mean, variance = (reference.parameter(self.row, values) for values in (self.mean, self.variance))
             return Statistics(mean, variance, 1 / np.sqrt(variance + reference.EPSILON))
-        return reference.statistics(self.row, reference.viewed(self.row, self.x))
+        return reference.statistics(self.row, self.normalized)
+
+    @cached_property
+    def normalized(self) -> np.ndarray:
+        """What is normalized, viewed."""
+        x = reference.viewed(self.row, self.x)
+        return x + reference.viewed(self.row, self.residual) if self.row.family == "residual layer" else x
 
     @cached_property
     def exact(self) -> dict[str, Exact]:
         row = self.row
-        x, gamma, beta = (
-            reference.viewed(row, self.x),
-            *(reference.parameter(row, values) for values in (self.gamma, self.beta)),
-        )
+        x = self.normalized
+        gamma, beta = (reference.parameter(row, values) for values in (self.gamma, self.beta))
         if row.direction == "forward":
-            return reference.forward(row, x, self.statistics, gamma, beta)
+            exact = reference.forward(row, x, self.statistics, gamma, beta)
+            return exact if row.family != "residual layer" else exact | {"sum": reference.stored(row, x)}
         return reference.backward(row, x, reference.viewed(row, self.dy), self.statistics, gamma)
 
     def clear(self) -> None:

@@ -16,9 +16,13 @@ from .rows import DTYPES, Row
 EPSILON = 1e-5
 F32_EPSILON = float(np.finfo(np.float32).eps)
 
+# Outputs that are as large as x; the others are parameters' gradients.
+IS_DATA = ("y", "sum", "dx")
+
 # The axes of S.
 SETS = {
     "layer": (2,),
+    "residual layer": (2,),
     "RMS": (2,),
     "layer over channels": (2,),
     "batch inference": (0, 3),
@@ -84,6 +88,11 @@ def forward(
     return {"y": Exact(y, magnitude, terms)}
 
 
+def stored(row: Row, x: np.ndarray) -> Exact:
+    """What is only rounded."""
+    return Exact(x, np.abs(x).max(SETS[row.family], keepdims=True), 1)
+
+
 def backward(row: Row, x: np.ndarray, dy: np.ndarray, known: Statistics, gamma: np.ndarray) -> dict[str, Exact]:
     sets, is_weight = SETS[row.family], row.family == "weight"
     z, h = (x - known.mean) * known.rstd, dy * gamma
@@ -103,7 +112,7 @@ def backward(row: Row, x: np.ndarray, dy: np.ndarray, known: Statistics, gamma: 
 
 def error(row: Row, name: str, values: np.ndarray, exact: Exact) -> float:
     """The largest, in units in the last place of the row's type (y, dx) or of that of `values` (parameters)."""
-    is_data = name in ("y", "dx")
+    is_data = name in IS_DATA
     seen = viewed(row, values) if is_data else parameter(row, values)
     unit = epsilon(DTYPES[row.dtype] if is_data else values.dtype) * exact.magnitude
     return float(np.max(np.abs(seen - exact.value) / unit))
@@ -120,5 +129,5 @@ def bound(row: Row, name: str, exact: Exact, dtype: np.dtype) -> float:
     as the root of the number of terms. y and dx come from sums in f32; PyTorch sums the gradients of parameters
     in the type of the data.
     """
-    unit, summed = epsilon(dtype), F32_EPSILON if name in ("y", "dx") else epsilon(DTYPES[row.dtype])
+    unit, summed = epsilon(dtype), F32_EPSILON if name in IS_DATA else epsilon(DTYPES[row.dtype])
     return 16 * max(1, summed / unit) + math.sqrt(exact.terms) * summed / unit

@@ -14,7 +14,8 @@ HALVES = ("f32", "bf16", "f16")
 class Row:
     """direction: forward or backward.
 
-    family: layer, RMS, layer over channels, batch inference, batch training, instance, group or weight.
+    family: layer, RMS, layer over channels, batch inference, batch training, instance, group, weight, or residual
+    layer: the layer normalization of x + residual, which is stored, too.
     shape: [rows, size], [slices, elements of a slice], or [samples, channels, spatial…] in whatever layout.
     """
 
@@ -44,7 +45,7 @@ class Row:
 
     @property
     def is_rows(self) -> bool:
-        return self.family in ("layer", "RMS")
+        return self.family in ("layer", "residual layer", "RMS")
 
     @property
     def has_beta(self) -> bool:
@@ -54,6 +55,13 @@ class Row:
     def bytes(self) -> int:
         """Of x."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+    @property
+    def copied_bytes(self) -> int:
+        """Those that a plain copy reads and writes to move as many as this row has to at least."""
+        if self.direction == "backward":  # two tensors are read and one is written
+            return self.bytes * 3 // 2
+        return self.bytes * 2 if self.family == "residual layer" else self.bytes
 
     def has(self, words: list[str]) -> bool:
         """Whether the direction and the title have all of the words."""
@@ -105,6 +113,7 @@ BOTH = (False, True)
 ROWS = (
     *_rows("forward", "layer", (*TRANSFORMERS, *SHORT, _positions_as_rows(CONVNEXT)), HALVES),
     *_rows("forward", "layer over channels", (CONVNEXT,), HALVES),
+    *_rows("forward", "residual layer", ((512, 768), (2048, 1024)), HALVES),
     *_rows("forward", "RMS", TRANSFORMERS, HALVES),
     *_rows("forward", "batch inference", RESNET, HALVES, BOTH),
     *_rows("forward", "batch training", RESNET, layouts=BOTH),

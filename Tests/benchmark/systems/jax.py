@@ -35,6 +35,7 @@ def _normalize(problem: Problem) -> Callable:
     positions = tuple(range(1, len(row.shape) - 1) if row.is_last else range(2, len(row.shape)))
     axes = {
         "layer": (-1,),
+        "residual layer": (-1,),
         "RMS": (-1,),
         "layer over channels": (1,),
         "batch training": (0, *positions),
@@ -51,6 +52,9 @@ def _normalize(problem: Problem) -> Callable:
 
     def usual(x, gamma, beta):
         return affine(standardized(x.astype(F32), axes), gamma, beta).astype(x.dtype)
+
+    def residual(x, r, gamma, beta):
+        return usual(x + r, gamma, beta), x + r
 
     def training(x, gamma, beta, running_mean, running_variance):
         wide = x.astype(F32)
@@ -84,7 +88,13 @@ def _normalize(problem: Problem) -> Callable:
 
     if row.family == "batch training" and row.direction == "forward":
         return training
-    others: dict[str, Callable] = {"RMS": rms, "group": group, "batch inference": batch, "weight": weight}
+    others: dict[str, Callable] = {
+        "residual layer": residual,
+        "RMS": rms,
+        "group": group,
+        "batch inference": batch,
+        "weight": weight,
+    }
     return others.get(row.family, usual)
 
 
@@ -94,8 +104,9 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     row = problem.row
     shape = row.shape if not row.is_last else (row.shape[0], *row.shape[2:], row.shape[1])
     parameters = [problem.gamma, problem.beta] if row.has_beta else [problem.gamma]
+    data = [problem.x, problem.residual] if row.family == "residual layer" else [problem.x]
     arguments = [
-        jnp.asarray(problem.x.reshape(shape)),
+        *(jnp.asarray(values.reshape(shape)) for values in data),
         *(jnp.asarray(p.astype(problem.dtype)) for p in parameters),
     ]
     if row.family == "batch inference":

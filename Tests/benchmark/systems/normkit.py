@@ -1,6 +1,8 @@
-"""NormKit: the C functions, with arguments that are ready."""
+"""NormKit: the C functions, with arguments that are ready; a plan where a residual is added."""
 
+import ctypes
 import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,6 +15,7 @@ from . import Prepared
 NAME = "NormKit"
 F32, DTYPES = 1, {"f32": 1, "f16": 3, "bf16": 4}
 L2 = 2
+LAYER_NORM, ADD_RESIDUAL, STORE_SUM = 1, 1, 4
 
 
 def version() -> str:
@@ -75,15 +78,57 @@ def _backward(problem: Problem) -> tuple[str, tuple]:
     return f"{name}_backward", (*sizes, x, 0, dy, 0, gamma, *known, EPSILON, dx, 0, dgamma, dbeta, 0)
 
 
-def prepare(problem: Problem, threads: int) -> list[Prepared]:
+class _Plan:
+    """Layer normalization of x + residual, with its memory, on NormKit's threads."""
+
+    def __init__(self, problem: Problem, threads: int) -> None:
+        row, functions = problem.row, library.load()
+        description = library.struct("normkit_description")(
+            method=LAYER_NORM,
+            dtype=DTYPES[row.dtype],
+            parameter_dtype=F32,
+            rows=row.shape[0],
+            size=row.shape[1],
+            fusions=ADD_RESIDUAL + STORE_SUM,
+            epsilon=EPSILON,
+        )
+        description.struct_size = ctypes.sizeof(description)
+        self.plan = ctypes.c_void_p()
+        assert functions.normkit_plan_create(ctypes.addressof(description), ctypes.addressof(self.plan)) == 0
+        self.workspace = np.empty(functions.normkit_plan_workspace(self.plan, threads), np.uint8)
+        self.operands = library.struct("normkit_operands")(
+            x=_address(problem.x),
+            residual=_address(problem.residual),
+            gamma=_address(problem.gamma),
+            beta=_address(problem.beta),
+            **{name: _address(values) for name, values in problem.outputs.items()},
+            workspace=_address(self.workspace),
+            workspace_bytes=self.workspace.size,
+        )
+        self.operands.struct_size = ctypes.sizeof(self.operands)
+        bare = functions["normkit_plan_run_threads"]
+        self.run = partial(bare, self.plan, ctypes.c_void_p(ctypes.addressof(self.operands)))
+
+    def __call__(self) -> int:
+        return self.run()
+
+    def __del__(self) -> None:
+        library.load().normkit_plan_destroy(self.plan)
+
+
+def _function(problem: Problem) -> Callable[[], int]:
     name, arguments = (_forward if problem.row.direction == "forward" else _backward)(problem)
     types = getattr(library.load(), f"normkit_{name}").argtypes
     bare = library.load()[f"normkit_{name}"]  # does not look at the types again
-    call = partial(bare, *(kind(value) for kind, value in zip(types, arguments, strict=True)))
+    return partial(bare, *(kind(value) for kind, value in zip(types, arguments, strict=True)))
+
+
+def prepare(problem: Problem, threads: int) -> list[Prepared]:
+    call = _Plan(problem, threads) if problem.row.family == "residual layer" else _function(problem)
 
     def outputs() -> dict[str, np.ndarray]:
         status = call()
-        assert status == 0, f"{name}: status {status}"
+        assert status == 0, f"{problem.row.title}: status {status}"
         return problem.outputs
 
     return [Prepared(call, outputs)]

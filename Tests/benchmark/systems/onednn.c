@@ -1,5 +1,5 @@
-/* Normalization by oneDNN, for onednn.py: one primitive with its memory, prepared, and then executed as often as
- * wanted.
+/* Normalization by oneDNN, for onednn.py: a primitive with its memory, prepared, and then executed as often as
+ * wanted; and before it, where there is a residual, a primitive that adds it.
  *
  * Built by onednn.py with the headers of oneDNN 3.2 or later; group normalization needs 3.3, RMS 3.9. */
 #include <omp.h>
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { LAYER, RMS, BATCH_TRAINING, BATCH_INFERENCE, GROUP };    /* the families, as onednn.py knows them */
+enum { LAYER, RMS, BATCH_TRAINING, BATCH_INFERENCE, GROUP, RESIDUAL_LAYER };    /* families, as onednn.py knows them */
 enum { ARGUMENTS = 11 };
 
 #define AT_LEAST(minor) (DNNL_VERSION_MAJOR > 3 || (DNNL_VERSION_MAJOR == 3 && DNNL_VERSION_MINOR >= (minor)))
@@ -22,15 +22,20 @@ typedef struct {
     int64_t shape[3];       /* rows and size, or samples, channels and positions */
     int64_t groups;
     double epsilon;
-    void *x, *dy, *gamma, *beta, *mean, *variance, *y, *dx, *dgamma, *dbeta;
+    void *x, *dy, *gamma, *beta, *mean, *variance, *y, *dx, *dgamma, *dbeta, *residual, *sum;
 } problem;
+
+typedef struct {
+    dnnl_primitive_t primitive;
+    dnnl_exec_arg_t arguments[ARGUMENTS];
+    int count;
+} step;
 
 typedef struct {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    dnnl_primitive_t primitive;
-    dnnl_exec_arg_t arguments[ARGUMENTS];
-    int count, threads;
+    step add, normalize;
+    int threads;
     void *scratchpad;
     int64_t scratchpad_bytes;
 } prepared;
@@ -94,40 +99,59 @@ static dnnl_primitive_desc_t backward(const problem *p, dnnl_engine_t engine, dn
 }
 
 /* Adds an argument that the primitive has: `data` is NULL for the others. */
-static void argument(prepared *it, int which, const_dnnl_memory_desc_t description, void *data)
+static void argument(prepared *it, step *of, int which, const_dnnl_memory_desc_t description, void *data)
 {
     if (failed || !data)
         return;
-    dnnl_exec_arg_t *argument = &it->arguments[it->count++];
+    dnnl_exec_arg_t *argument = &of->arguments[of->count++];
     argument->arg = which;
     TRY(dnnl_memory_create(&argument->memory, description, it->engine, data));
+}
+
+static void prepare_addition(prepared *it, const problem *p, dnnl_memory_desc_t data)
+{
+    dnnl_primitive_desc_t found = NULL;
+    TRY(dnnl_binary_primitive_desc_create(&found, it->engine, dnnl_binary_add, data, data, data, NULL));
+    TRY(dnnl_primitive_create(&it->add.primitive, found));
+    argument(it, &it->add, DNNL_ARG_SRC_0, data, p->x);
+    argument(it, &it->add, DNNL_ARG_SRC_1, data, p->residual);
+    argument(it, &it->add, DNNL_ARG_DST, data, p->sum);
+    if (found)
+        dnnl_primitive_desc_destroy(found);
 }
 
 static void arguments(prepared *it, const problem *p, dnnl_memory_desc_t data, dnnl_memory_desc_t statistics,
                       dnnl_memory_desc_t parameter)
 {
+    step *of = &it->normalize;
     /* Layer normalization in inference forms its statistics for itself. */
     const int has_statistics = p->is_backward || is_batch(p);
-    argument(it, DNNL_ARG_SRC, data, p->x);
-    argument(it, DNNL_ARG_SCALE, parameter, p->gamma);
-    argument(it, DNNL_ARG_MEAN, statistics, has_statistics && p->family != RMS ? p->mean : NULL);
-    argument(it, DNNL_ARG_VARIANCE, statistics, has_statistics ? p->variance : NULL);
+    argument(it, of, DNNL_ARG_SRC, data, p->sum ? p->sum : p->x);
+    argument(it, of, DNNL_ARG_SCALE, parameter, p->gamma);
+    argument(it, of, DNNL_ARG_MEAN, statistics, has_statistics && p->family != RMS ? p->mean : NULL);
+    argument(it, of, DNNL_ARG_VARIANCE, statistics, has_statistics ? p->variance : NULL);
     /* Backward, version 3.2 asks layer normalization for a shift, and does not use it. */
-    argument(it, DNNL_ARG_SHIFT, parameter,
+    argument(it, of, DNNL_ARG_SHIFT, parameter,
              p->family != RMS && (!p->is_backward || p->family == LAYER) ? p->beta : NULL);
-    argument(it, DNNL_ARG_DST, data, p->y);
-    argument(it, DNNL_ARG_DIFF_DST, data, p->dy);
-    argument(it, DNNL_ARG_DIFF_SRC, data, p->dx);
-    argument(it, DNNL_ARG_DIFF_SCALE, parameter, p->dgamma);
-    argument(it, DNNL_ARG_DIFF_SHIFT, parameter, p->dbeta);
+    argument(it, of, DNNL_ARG_DST, data, p->y);
+    argument(it, of, DNNL_ARG_DIFF_DST, data, p->dy);
+    argument(it, of, DNNL_ARG_DIFF_SRC, data, p->dx);
+    argument(it, of, DNNL_ARG_DIFF_SCALE, parameter, p->dgamma);
+    argument(it, of, DNNL_ARG_DIFF_SHIFT, parameter, p->dbeta);
 }
 
-void onednn_free(prepared *it)
+static void free_step(step *it)
 {
     for (int i = 0; i < it->count; i++)
         dnnl_memory_destroy(it->arguments[i].memory);
     if (it->primitive)
         dnnl_primitive_destroy(it->primitive);
+}
+
+void onednn_free(prepared *it)
+{
+    free_step(&it->add);
+    free_step(&it->normalize);
     if (it->stream)
         dnnl_stream_destroy(it->stream);
     if (it->engine)
@@ -140,7 +164,7 @@ void onednn_free(prepared *it)
 prepared *onednn_prepare(const problem *p)
 {
     prepared *it = calloc(1, sizeof *it);
-    const int is_rows = p->family == LAYER || p->family == RMS;
+    const int is_rows = p->family == LAYER || p->family == RMS || p->family == RESIDUAL_LAYER;
     const int is_last = p->is_last || p->shape[2] == 1;     /* then they are the same, and this one is quicker */
     const dnnl_data_type_t types[] = {dnnl_f32, dnnl_bf16, dnnl_f16};
     const dnnl_dims_t shape = {p->shape[0], p->shape[1], p->shape[2], 1}, parameters = {p->shape[1]};
@@ -165,15 +189,17 @@ prepared *onednn_prepare(const problem *p)
 
     dnnl_primitive_desc_t descriptor =
         failed ? NULL : (p->is_backward ? backward : forward)(p, it->engine, data, statistics, attributes);
-    TRY(dnnl_primitive_create(&it->primitive, descriptor));
+    TRY(dnnl_primitive_create(&it->normalize.primitive, descriptor));
     arguments(it, p, data, statistics, parameter);
+    if (p->residual)
+        prepare_addition(it, p, data);
     const_dnnl_memory_desc_t scratchpad =
         failed ? NULL : dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0);
     if (scratchpad && dnnl_memory_desc_get_size(scratchpad) > 0) {
         it->scratchpad_bytes = (int64_t)dnnl_memory_desc_get_size(scratchpad);
         if (posix_memalign(&it->scratchpad, 4096, (size_t)it->scratchpad_bytes) != 0)
             failed = 1;
-        argument(it, DNNL_ARG_SCRATCHPAD, scratchpad, it->scratchpad);
+        argument(it, &it->normalize, DNNL_ARG_SCRATCHPAD, scratchpad, it->scratchpad);
     }
 
     if (descriptor)
@@ -189,10 +215,15 @@ prepared *onednn_prepare(const problem *p)
     return it;
 }
 
+static int failed_step(const prepared *it, const step *next)
+{
+    return dnnl_primitive_execute(next->primitive, it->stream, next->count, next->arguments) != dnnl_success;
+}
+
 int onednn_execute(prepared *it)
 {
     omp_set_num_threads(it->threads);
-    return dnnl_primitive_execute(it->primitive, it->stream, it->count, it->arguments) != dnnl_success
+    return (it->add.primitive && failed_step(it, &it->add)) || failed_step(it, &it->normalize)
            || dnnl_stream_wait(it->stream) != dnnl_success;
 }
 

@@ -21,9 +21,9 @@ from ..reference import EPSILON
 from . import Prepared
 
 NAME = "oneDNN"
-FAMILIES = ("layer", "RMS", "batch training", "batch inference", "group")
+FAMILIES = ("layer", "RMS", "batch training", "batch inference", "group", "residual layer")
 DTYPES = ("f32", "bf16", "f16")
-BUFFERS = ("x", "dy", "gamma", "beta", "mean", "variance", "y", "dx", "dgamma", "dbeta")
+BUFFERS = ("x", "dy", "gamma", "beta", "mean", "variance", "y", "dx", "dgamma", "dbeta", "residual", "sum")
 
 
 class _Problem(ctypes.Structure):

@@ -21,6 +21,7 @@ OPSET = 23
 TYPES = {"f32": onnx.TensorProto.FLOAT, "bf16": onnx.TensorProto.BFLOAT16, "f16": onnx.TensorProto.FLOAT16}
 OPERATORS = {
     "layer": ("LayerNormalization",),
+    "residual layer": ("SkipLayerNormalization",),
     "RMS": ("RMSNormalization", "SimplifiedLayerNormalization"),
     "batch inference": ("BatchNormalization",),
     "instance": ("InstanceNormalization",),
@@ -48,15 +49,18 @@ def _model(problem: Problem, operator: str) -> bytes:
         attributes["num_groups"] = row.groups
     if operator == "SimplifiedLayerNormalization":
         attributes |= {"axis": -1, "stash_type": 1}
+    inputs, outputs, domain = ["x"], ["y"], ""
+    if row.family == "residual layer":  # its own operator; the second and the third output are statistics
+        inputs, outputs, domain = ["x", "residual"], ["y", "", "", "sum"], "com.microsoft"
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node(operator, ["x", *constants], ["y"], **attributes)],
+        [onnx.helper.make_node(operator, [*inputs, *constants], outputs, domain=domain, **attributes)],
         row.family,
-        [onnx.helper.make_tensor_value_info("x", kind, row.shape)],
-        [onnx.helper.make_tensor_value_info("y", kind, row.shape)],
+        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in inputs],
+        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in outputs if name],
         [onnx.helper.make_tensor(name, kind, values.shape, values) for name, values in constants.items()],
     )
-    opset = onnx.helper.make_opsetid("", OPSET)
-    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
+    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid("com.microsoft", 1)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
 def _sessions(problem: Problem, threads: int) -> Iterator[tuple[str, onnxruntime.InferenceSession]]:
@@ -83,8 +87,10 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     for operator, session in _sessions(problem, threads):
         binding = session.io_binding()
         memory = ("cpu", 0, problem.dtype, row.shape)
-        binding.bind_input("x", *memory, problem.x.ctypes.data)
-        binding.bind_output("y", *memory, problem.outputs["y"].ctypes.data)
+        for name in (node.name for node in session.get_inputs()):
+            binding.bind_input(name, *memory, getattr(problem, name).ctypes.data)
+        for name, values in problem.outputs.items():
+            binding.bind_output(name, *memory, values.ctypes.data)
         call = partial(session.run_with_iobinding, binding)
 
         def outputs(call=call) -> dict:

@@ -40,7 +40,7 @@ def _node(problem: Problem, x: openvino.Node) -> openvino.Node | None:
         z = op.mvn(x, op.constant(axes, Type.i64), True, EPSILON, "INSIDE_SQRT")
         return op.add(op.multiply(z, constant(problem.gamma, parameters)), constant(problem.beta, parameters))
 
-    if row.family == "layer":
+    if row.family in ("layer", "residual layer"):
         return over([-1], (1, -1))
     if row.family == "layer over channels":
         return over([1], (1, -1, *spatial))
@@ -64,18 +64,22 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     row = problem.row
     if row.direction == "backward" or row.is_last:
         return []
-    x = op.parameter(row.shape, TYPES[row.dtype], "x")
+    inputs = [problem.x, problem.residual] if row.family == "residual layer" else [problem.x]
+    parameters = [op.parameter(row.shape, TYPES[row.dtype]) for _ in inputs]
+    x = op.add(*parameters) if len(parameters) > 1 else parameters[0]
     node = _node(problem, x)
     if node is None:
         return []
     compiled = openvino.Core().compile_model(
-        openvino.Model([node], [x]),
+        openvino.Model([node, x] if "sum" in problem.outputs else [node], parameters),
         "CPU",
         {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"},
     )
     request = compiled.create_infer_request()
-    request.set_input_tensor(_tensor(problem, problem.x))
-    request.set_output_tensor(_tensor(problem, problem.outputs["y"]))
+    for i, values in enumerate(inputs):
+        request.set_input_tensor(i, _tensor(problem, values))
+    for i, values in enumerate(problem.outputs.values()):
+        request.set_output_tensor(i, _tensor(problem, values))
 
     def in_two_steps() -> None:
         request.start_async()

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from ..problem import MOMENTUM, Problem
-from ..reference import EPSILON
+from ..reference import EPSILON, IS_DATA
 from ..rows import DTYPES
 from . import Prepared
 
@@ -54,6 +54,8 @@ class Tensors:
             self.mean, self.rstd = map(torch.from_numpy, (problem.mean, problem.rstd))
         else:
             self.y = self.data(problem.outputs["y"])
+        if self.row.family == "residual layer":
+            self.residual, self.sum = self.data(problem.residual), self.data(problem.outputs["sum"])
 
     def data(self, values: np.ndarray) -> torch.Tensor:
         row = self.row
@@ -78,6 +80,22 @@ def _forward(t: Tensors) -> Iterator[tuple[str, Callable]]:
             aten.native_layer_norm.out, out0=t.y, out1=torch.empty(samples, 1), out2=torch.empty(samples, 1)
         )
         yield "out=", partial(write, t.x, (channels,), *parameters, EPSILON)
+    elif row.family == "residual layer":
+        saved = torch.empty(samples, 1), torch.empty(samples, 1)
+
+        def returned() -> tuple[torch.Tensor, torch.Tensor]:
+            total = t.x + t.residual
+            return F.layer_norm(total, (channels,), *parameters, EPSILON), total
+
+        def written() -> tuple[torch.Tensor, torch.Tensor]:
+            torch.add(t.x, t.residual, out=t.sum)
+            aten.native_layer_norm.out(
+                t.sum, (channels,), *parameters, EPSILON, out0=t.y, out1=saved[0], out2=saved[1]
+            )
+            return t.y, t.sum
+
+        yield "", returned
+        yield "out=", written
     elif row.family == "RMS":
         yield "", partial(F.rms_norm, t.x, (channels,), t.gamma, EPSILON)
     elif row.family.startswith("batch"):
@@ -157,7 +175,7 @@ def _results(t: Tensors, result: object) -> dict[str, np.ndarray]:
     found = {}
     values = result if isinstance(result, tuple) else (result,)
     for name, value in zip(t.problem.outputs, values, strict=False):  # the forward ones give statistics, too
-        if name not in ("y", "dx"):
+        if name not in IS_DATA:
             found[name] = _array(value.contiguous().reshape(-1))
         elif value.dtype == t.x.dtype:
             found[name] = t.in_memory_order(value.detach())

@@ -86,7 +86,8 @@ private struct GradientRow<E: Element> {
   ) {
     let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
     if let dx { E.store(dx, i, upTo: count, lanes.apply(dy * gammas, lanes.row.factor, z), streams: streams) }
-    if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, N.splat(0)), N.fill(z, count, N.splat(0))) }
+    let zero = N.splat(0)
+    if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, zero), N.fill(z, count, zero)) }
   }
 }
 
@@ -205,8 +206,8 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows. All parameters' sums are added to in the order of rows, whether rows are passed at once
-  /// or one by one.
+  /// The gradients of four rows. To the sums of parameters, rows are added in their order, whether two are passed at
+  /// once or one after the other.
   @inline(never)
   func applyFourGradients<E: Element>(
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?

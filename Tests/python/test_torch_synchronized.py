@@ -208,20 +208,29 @@ def close(found, expected, scale, units, doubt=0.0):
     return ((found.double() - expected).abs() <= (units + doubt * (found.dtype == F64)) * eps * scale + rounded).all()
 
 
+def largest_weight(norm):
+    return torch.ones(()) if norm.weight is None else norm.weight.detach().double().abs().max()
+
+
+def scale_of_dx(norm, x, dy):
+    """The largest |rstd * gamma * dy|, whose units are those of dx."""
+    rstd = (x.movedim(1, 0).flatten(1).var(1, correction=0) + norm.eps).rsqrt().max()
+    return rstd * largest_weight(norm) * dy.abs().max()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_those_of_the_whole_batch(case, ranks):
     expected, twin, standardized = exact(case)
     found = joined([rank["cases"][case]["steps"] for rank in ranks])
-    weight = torch.ones(()) if twin.weight is None else twin.weight.detach().abs().max()
+    weight = largest_weight(twin)
     bias = torch.zeros(()) if twin.bias is None else twin.bias.detach().abs().max()
     for (y, dx), (exact_y, exact_dx), (x, dy), z in zip(
         found, expected, batches(case).double(), standardized, strict=True
     ):
         # The mean of a channel is known in units of itself: x is 400 standard deviations from 0 in the last one.
         doubt = x[:, 0].numel() * x.abs().max()
-        rstd = (x.movedim(1, 0).flatten(1).var(1, correction=0) + twin.eps).rsqrt().max()
         assert close(y, exact_y, max(exact_y.abs().max(), (z * weight).abs().max(), bias), 2, doubt)
-        assert close(dx, exact_dx, (rstd * weight * dy.abs().max()), 4, doubt)
+        assert close(dx, exact_dx, scale_of_dx(twin, x, dy), 4, doubt)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -231,12 +240,13 @@ def test_they_are_those_of_one_process_alone(case, ranks):
     norm = module(normkit.torch.SyncBatchNorm, dtype, **options)
     alone = steps(norm, batches(case))
     eps = torch.finfo(dtype).eps
-    for step, expected in zip(joined([rank["cases"][case]["steps"] for rank in ranks]), alone, strict=True):
-        for value, other in zip(step, expected):
-            largest = other.double().abs().max()
+    found = joined([rank["cases"][case]["steps"] for rank in ranks])
+    for step, expected, (x, dy) in zip(found, alone, batches(case).double(), strict=True):
+        scales = expected[0].double().abs().max(), scale_of_dx(norm, x, dy)
+        for value, other, scale in zip(step, expected, scales, strict=True):
             if dtype == F64:  # moments hold a mean of up to 400 standard deviations in f64, which rounds it
-                largest = 400 * largest
-            assert (value.double() - other.double()).abs().max() <= 2 * eps * largest
+                scale = 400 * scale
+            assert (value.double() - other.double()).abs().max() <= 2 * eps * scale
     for key, value in ranks[0]["cases"][case]["state"].items():
         assert within_two_units(value, norm.state_dict()[key])
     evaluated = torch.cat([rank["cases"][case]["evaluated"] for rank in ranks])

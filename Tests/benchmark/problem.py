@@ -45,9 +45,10 @@ class Problem:
             return aligned(rng.standard_normal(parameters).astype(self.dtype))
 
         self.x, self.gamma, self.beta = data(), vector(), vector()
+        self.added = {"x": self.x}  # what is added up and then normalized, by name
         names = ["y"]
         if row.family == "residual layer":
-            self.residual = data()
+            self.added["residual"] = self.residual = data()
             names.append("sum")
         if row.direction == "backward":
             self.dy = data()
@@ -79,8 +80,7 @@ class Problem:
     @cached_property
     def normalized(self) -> np.ndarray:
         """What is normalized, viewed."""
-        x = reference.viewed(self.row, self.x)
-        return x + reference.viewed(self.row, self.residual) if self.row.family == "residual layer" else x
+        return sum(reference.viewed(self.row, values) for values in self.added.values())
 
     @cached_property
     def exact(self) -> dict[str, Exact]:
@@ -89,7 +89,7 @@ class Problem:
         gamma, beta = (reference.parameter(row, values) for values in (self.gamma, self.beta))
         if row.direction == "forward":
             exact = reference.forward(row, x, self.statistics, gamma, beta)
-            return exact if row.family != "residual layer" else exact | {"sum": reference.stored(row, x)}
+            return exact | {"sum": reference.stored(row, x)} if "sum" in self.outputs else exact
         return reference.backward(row, x, reference.viewed(row, self.dy), self.statistics, gamma)
 
     def clear(self) -> None:

@@ -317,7 +317,6 @@ NK_INLINE void nk_load_part_f64(const void *p, int64_t count, void *v) {
 NK_INLINE void nk_store_part_f64(void *p, int64_t count, nk_f64x16 v) { nk_copy_part_f64(p, (const char *)&v, count); }
 #endif
 
-
 /* Halves, in all these ways. */
 #define NK_HALVES(type)                                                                                       \
     NK_INLINE void nk_load_##type(const void *p, void *v) { nk_from_##type(nk_load_u16(p), v); }               \

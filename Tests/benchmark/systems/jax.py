@@ -104,9 +104,8 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     row = problem.row
     shape = row.shape if not row.is_last else (row.shape[0], *row.shape[2:], row.shape[1])
     parameters = [problem.gamma, problem.beta] if row.has_beta else [problem.gamma]
-    data = [problem.x, problem.residual] if row.family == "residual layer" else [problem.x]
     arguments = [
-        *(jnp.asarray(values.reshape(shape)) for values in data),
+        *(jnp.asarray(values.reshape(shape)) for values in problem.added.values()),
         *(jnp.asarray(p.astype(problem.dtype)) for p in parameters),
     ]
     if row.family == "batch inference":

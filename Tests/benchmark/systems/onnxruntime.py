@@ -49,14 +49,14 @@ def _model(problem: Problem, operator: str) -> bytes:
         attributes["num_groups"] = row.groups
     if operator == "SimplifiedLayerNormalization":
         attributes |= {"axis": -1, "stash_type": 1}
-    inputs, outputs, domain = ["x"], ["y"], ""
-    if row.family == "residual layer":  # its own operator; the second and the third output are statistics
-        inputs, outputs, domain = ["x", "residual"], ["y", "", "", "sum"], "com.microsoft"
+    outputs, domain = ["y"], ""
+    if "sum" in problem.outputs:  # its own operator; the second and the third output are statistics
+        outputs, domain = ["y", "", "", "sum"], "com.microsoft"
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node(operator, [*inputs, *constants], outputs, domain=domain, **attributes)],
+        [onnx.helper.make_node(operator, [*problem.added, *constants], outputs, domain=domain, **attributes)],
         row.family,
-        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in inputs],
-        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in outputs if name],
+        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in problem.added],
+        [onnx.helper.make_tensor_value_info(name, kind, row.shape) for name in problem.outputs],
         [onnx.helper.make_tensor(name, kind, values.shape, values) for name, values in constants.items()],
     )
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid("com.microsoft", 1)]
@@ -87,8 +87,8 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     for operator, session in _sessions(problem, threads):
         binding = session.io_binding()
         memory = ("cpu", 0, problem.dtype, row.shape)
-        for name in (node.name for node in session.get_inputs()):
-            binding.bind_input(name, *memory, getattr(problem, name).ctypes.data)
+        for name, values in problem.added.items():
+            binding.bind_input(name, *memory, values.ctypes.data)
         for name, values in problem.outputs.items():
             binding.bind_output(name, *memory, values.ctypes.data)
         call = partial(session.run_with_iobinding, binding)

@@ -64,8 +64,7 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
     row = problem.row
     if row.direction == "backward" or row.is_last:
         return []
-    inputs = [problem.x, problem.residual] if row.family == "residual layer" else [problem.x]
-    parameters = [op.parameter(row.shape, TYPES[row.dtype]) for _ in inputs]
+    parameters = [op.parameter(row.shape, TYPES[row.dtype]) for _ in problem.added]
     x = op.add(*parameters) if len(parameters) > 1 else parameters[0]
     node = _node(problem, x)
     if node is None:
@@ -76,7 +75,7 @@ def prepare(problem: Problem, threads: int) -> list[Prepared]:
         {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"},
     )
     request = compiled.create_infer_request()
-    for i, values in enumerate(inputs):
+    for i, values in enumerate(problem.added.values()):
         request.set_input_tensor(i, _tensor(problem, values))
     for i, values in enumerate(problem.outputs.values()):
         request.set_output_tensor(i, _tensor(problem, values))

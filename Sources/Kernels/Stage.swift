@@ -25,6 +25,7 @@ extension nk_stage {
   private func run<E: Element, W: Element>(_: E.Type, _: W.Type) {
     switch Int(operation) {
     case NK_GATHER: gather(E.self, W.self)
+    case NK_FORM: gather(E.self, E.self)
     case NK_AFFINE: affine(E.self, W.self)
     case NK_ACTIVATE: activate(W.self)
     default:
@@ -50,24 +51,69 @@ extension nk_stage {
     }
   }
 
-  @inline(__always)
+  @inline(never)
   private func gather<E: Element, W: Element>(_: E.Type, _: W.Type) {
-    let sourceBytes = Int(source_step) &* E.size, otherBytes = Int(other_step) &* E.size
-    if let source, let other {
-      forWholeVectors { row, i, count in
-        let v = E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self)
-        store(W.self, row, i, count, v + E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self))
+    typealias A = W.Natural
+    let source = source ?? (E.self == W.self ? UnsafeRawPointer(work) : nil)
+    let sourceBytes = Int(self.source == nil ? work_step : source_step) &* E.size
+    let otherBytes = Int(other_step) &* E.size
+    var row = 0
+    while row < Int(rows) {
+      var i = 0
+      if bias == nil, let source, let other {
+        let x = source + row &* sourceBytes, added = other + row &* otherBytes
+        while i &+ 16 <= Int(length) {
+          put(W.self, E.self == W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
+          i &+= 16
+        }
       }
-    } else if let source {
-      forWholeVectors { row, i, count in
-        store(W.self, row, i, count, E.load(source + row &* sourceBytes, i, upTo: count, as: W.Natural.self))
-      }
-    } else if let other {
-      forWholeVectors { row, i, count in
-        let v = E.load(other + row &* otherBytes, i, upTo: count, as: W.Natural.self)
-        store(W.self, row, i, count, load(W.self, row, i, count) + v)
-      }
+      if i < Int(length) { gatherRest(E.self, W.self, row, from: i) }
+      row &+= 1
     }
+    if streams != 0 { nk_finish_streams() }
+  }
+
+  /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy each.
+  @inline(never)
+  private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, from first: Int) {
+    typealias A = W.Natural
+    let stretch = bias == nil || segment == 1 ? Int(length) : Int(segment)
+    let isOfElements = E.size > 2 || bias_dtype == dtype
+    var i = first, end = stretch, parameter = 0
+    while i < Int(length) {
+      var added = A.splat(0)
+      if let bias, segment != 1 {
+        added = A.splat(A.narrow(isOfElements ? E.value(bias, parameter) : F32.value(bias, parameter)))
+      }
+      while i < end {
+        let count = min(16, end &- i)
+        var v: SIMD16<A>
+        if let source {
+          v = E.load(source + row &* Int(source_step) &* E.size, i, upTo: count, as: A.self)
+        } else {
+          v = load(W.self, row, i, count)
+        }
+        if let other { v += E.load(other + row &* Int(other_step) &* E.size, i, upTo: count, as: A.self) }
+        if let bias, segment == 1 {
+          added = isOfElements ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
+        }
+        put(W.self, E.self == W.self, row, i, count, bias == nil ? v : v + added)
+        i &+= count
+      }
+      end &+= stretch
+      parameter &+= 1
+    }
+  }
+
+  /// Stores what is gathered, and writes it to `destination`, too, if it may have one.
+  @inline(__always)
+  private func put<W: Element>(
+    _: W.Type, _ mayHaveDestination: Bool, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>
+  ) {
+    store(W.self, row, i, count, v)
+    guard mayHaveDestination, let destination else { return }
+    W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v, streams: streams != 0)
+    bringNear(row, i)
   }
 
   @inline(__always)
@@ -81,21 +127,15 @@ extension nk_stage {
         if let other { shift = P.load(other, i, upTo: count, as: A.self) }
         store(W.self, row, i, count, A.fma(load(W.self, row, i, count), scale, shift))
       }
-      return
-    }
-    // One row, of stretches that have a parameter each.
-    var stretch = self
-    stretch.rows = 1
-    stretch.length = segment
-    var parameter = 0
-    while parameter &* Int(segment) < Int(length) {
-      let scale = A.splat(source.map { A.narrow(P.value($0, parameter)) } ?? 1) + offset
-      let shift = A.splat(other.map { A.narrow(P.value($0, parameter)) } ?? 0)
-      stretch.work = work + parameter &* Int(segment) &* W.size
-      stretch.forVectors { _, i, count in
-        stretch.store(W.self, 0, i, count, A.fma(stretch.load(W.self, 0, i, count), scale, shift))
+    } else {
+      forStretches { parameter in
+        (
+          scale: A.splat(source.map { A.narrow(P.value($0, parameter)) } ?? 1) + offset,
+          shift: A.splat(other.map { A.narrow(P.value($0, parameter)) } ?? 0)
+        )
+      } body: { values, i, count in
+        store(W.self, 0, i, count, A.fma(load(W.self, 0, i, count), values.scale, values.shift))
       }
-      parameter &+= 1
     }
   }
 
@@ -151,7 +191,24 @@ extension nk_stage {
     }
   }
 
-  /// The same with a copy of the body for whole vectors, where that is a few instructions.
+  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own.
+  @inline(__always)
+  private func forStretches<Values>(
+    values: (_ parameter: Int) -> Values, body: (_ values: Values, _ i: Int, _ count: Int) -> Void
+  ) {
+    var parameter = 0, i = 0
+    while i < Int(length) {
+      let values = values(parameter), end = i &+ Int(segment)
+      while i < end {
+        let count = min(16, end &- i)
+        body(values, i, count)
+        i &+= count
+      }
+      parameter &+= 1
+    }
+  }
+
+  /// `forVectors` with a copy of the body for whole vectors, where that is a few instructions.
   @inline(__always)
   private func forWholeVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
     if !hasFourVectors { return forVectors(body) }

@@ -54,13 +54,18 @@ struct BlockRun {
 
     var job = place.count == blocks.together ? blocks.job : blocks.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
-    if blocks.gathersInSum {
-      let sum = o.sum + place.offset(d.sum_stride) * size(d.dtype)
-      Stages(plan, self.blocks, place, work: sum, step: place.step(d.sum_stride)).gather(o, job.x, parameter)
-      job.x = UnsafeRawPointer(sum)
-    } else if blocks.gathers {
-      stages.gather(o, job.x, parameter)
-      if d.has(NORMKIT_STORE_SUM) { stages.store(o.sum, step: d.sum_stride, d.dtype) }
+    var step = place.step(d.x_stride)
+    if blocks.formsSum {
+      let sum = blocks.streams ? memory.map { $0 + blocks.workBytes } : nil
+      let there = sum ?? o.sum + place.offset(d.sum_stride) * size(d.dtype)
+      let sumStep = sum == nil ? place.step(d.sum_stride) : place.length
+      Stages(plan, self.blocks, place, work: there, step: sumStep, ahead: next)
+        .add(NK_FORM, o, to: job.x, step: step, parameter, destination: sum == nil ? nil : o.sum)
+      job.x = UnsafeRawPointer(there)
+      step = sumStep
+    }
+    if blocks.gathers {
+      stages.add(NK_GATHER, blocks.formsSum ? nil : o, to: job.x, step: step, parameter)
       stages.activate(d.activation_before)
       job.x = UnsafeRawPointer(work)
     }
@@ -156,18 +161,26 @@ private struct Stages {
     return stage
   }
 
-  /// work = x + residual + bias, what of them the plan has. `x` is that of the block.
-  func gather(_ o: normkit_operands, _ x: UnsafeRawPointer?, _ parameter: Int) {
+  /// work = x + residual + bias, what of them the plan has; without operands, work = x. `x` is that of the block.
+  /// - operation: NK_GATHER, or NK_FORM with a buffer that the sum goes to as well, if any.
+  func add(
+    _ operation: Int, _ o: normkit_operands?, to x: UnsafeRawPointer?, step: Int, _ parameter: Int,
+    destination: UnsafeMutableRawPointer? = nil
+  ) {
     let d = plan.pointee.description
-    var stage = stage(NK_GATHER, d.dtype)
+    var stage = stage(operation, d.dtype)
     stage.source = x
-    stage.source_step = Int64(place.step(d.x_stride))
-    if d.has(NORMKIT_ADD_RESIDUAL) {
+    stage.source_step = Int64(step)
+    if let o, d.has(NORMKIT_ADD_RESIDUAL) {
       stage.other = UnsafeRawPointer(o.residual + place.offset(d.residual_stride) * size(d.dtype))
       stage.other_step = Int64(place.step(d.residual_stride))
     }
-    run(&stage)
-    if d.has(NORMKIT_ADD_BIAS) { affine(nil, o.bias, parameter) }
+    if let o, d.has(NORMKIT_ADD_BIAS) {
+      stage.bias = UnsafeRawPointer(o.bias + parameter * size(d.parameter_dtype))
+      stage.bias_dtype = d.parameter_dtype
+      stage.segment = segment
+    }
+    write(&stage, to: destination, step: d.sum_stride, d.dtype)
   }
 
   /// work = work + other, a buffer of elements.
@@ -179,13 +192,16 @@ private struct Stages {
     run(&stage)
   }
 
+  /// Neighbours that share a parameter.
+  private var segment: Int64 { blocks.pointee.cut.cutsRuns ? plan.pointee.description.positions : 1 }
+
   /// work = work * scale + shift, parameters from number `parameter` on.
   func affine(_ scale: UnsafeRawPointer?, _ shift: UnsafeRawPointer?, _ parameter: Int, onePlus: Int32 = 0) {
     let dtype = plan.pointee.description.parameter_dtype
     var stage = stage(NK_AFFINE, dtype)
     stage.source = scale.map { $0 + parameter * size(dtype) }
     stage.other = shift.map { $0 + parameter * size(dtype) }
-    stage.segment = blocks.pointee.cut.cutsRuns ? plan.pointee.description.positions : 1
+    stage.segment = segment
     stage.one_plus_scale = onePlus
     run(&stage)
   }
@@ -210,7 +226,7 @@ private struct Stages {
     stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
     stage.destination_step = Int64(place.step(step))
     if destination != nil && blocks.pointee.streams {
-      stage.streams = canStream(stage.destination, step: step, dtype) ? 1 : 0
+      stage.streams = canStream(stage, step: step, dtype) ? 1 : 0
       lookAhead(&stage)
     }
     run(&stage)
@@ -224,11 +240,12 @@ private struct Stages {
     stage.ahead_size = Int64(size(d.dtype))
   }
 
-  /// Whether all rows of the block start and end at cache lines, where they are written.
-  private func canStream(_ destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) -> Bool {
+  /// Whether all rows of the block, and all that is written of them at a time, start and end at cache lines.
+  private func canStream(_ stage: nk_stage, step: Int64, _ dtype: Int32) -> Bool {
     let bytes = size(dtype), line = lineBytes - 1
-    let isAligned = Int(bitPattern: destination) & line == 0 && place.step(step) * bytes & line == 0
-    return isAligned && place.length * bytes & line == 0
+    let isAligned = Int(bitPattern: stage.destination) & line == 0 && place.step(step) * bytes & line == 0
+    let isCut = stage.bias != nil && stage.segment != 1
+    return isAligned && (isCut ? Int(stage.segment) : place.length) * bytes & line == 0
   }
 
   /// y, from the workspace. `row`: the first row of the block.

@@ -15,18 +15,20 @@ struct Blocks {
   let job: nk_job
   let lastJob: nk_job
 
-  /// Whether x is brought to the type of computation, and has everything added, before it is normalized.
+  /// Whether x with what is added to it is formed first, because it is stored; it is what x is from there on.
+  let formsSum: Bool
+  /// Whether x is brought to the type of computation, and what was not added yet is, before it is normalized.
   let gathers: Bool
-  /// Whether x with what was added to it is formed in `sum`, where it is wanted; otherwise where the block is.
-  let gathersInSum: Bool
   /// Whether something comes after the normalization. Without it, y is what the normalization writes.
   let hasAfter: Bool
   /// Whether the block stands in the workspace, and not in y.
   let usesWorkspace: Bool
   /// Whether y and sum are so large that they are better written past the caches.
   let streams: Bool
-  /// Bytes of gamma and of beta in the type of computation, if they have to be converted; and of all that a part needs.
+  /// Bytes of gamma and of beta in the type of computation, if they have to be converted; of a block in the workspace;
+  /// and of all that a part needs, with the sum of a block that is written past the caches.
   let parameterBytes: Int
+  let workBytes: Int
   let partBytes: Int
 
   var blocksOfStretch: Int { (cut.inner - 1) / together + 1 }
@@ -36,11 +38,11 @@ struct Blocks {
   init(_ d: normkit_description, _ whole: borrowing Request) throws(Refusal) {
     let runs = whole.runs
     let elementSize = size(d.natural), isHalf = size(d.dtype) == 2
-    gathers = d.hasBefore || isHalf && d.hasAfter
+    formsSum = d.has(NORMKIT_STORE_SUM)
+    gathers = !formsSum && d.isSum || d.activation_before != 0 || isHalf && d.hasAfter
     hasAfter = d.hasAfter || d.output_dtype != (gathers ? d.natural : d.dtype)
     streams = runs.elements * size(d.dtype) >= Int(nk_streaming_bytes()) / 2
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
-    gathersInSum = d.has(NORMKIT_STORE_SUM) && !isHalf && !streams && d.activation_before == 0
 
     cut = d.cut(runs)
     let fitting = max(1, blockBytes / max(1, cut.item * elementSize))
@@ -52,15 +54,18 @@ struct Blocks {
     if converts { small.parameter_dtype = d.natural }
     // Rows of the block: in the workspace without gaps, elsewhere as they are.
     let workStride = usesWorkspace ? 0 : d.y_stride
-    small.x_stride = cut.cutsRuns ? 0 : gathersInSum ? d.sum_stride : gathers ? workStride : d.x_stride
+    let sumStride = streams ? 0 : d.sum_stride
+    small.x_stride = cut.cutsRuns ? 0 : gathers ? workStride : formsSum ? sumStride : d.x_stride
     small.y_stride = cut.cutsRuns ? 0 : hasAfter ? workStride : d.y_stride
     job = try small.withItems(together, cut).problem().job()
     let last = cut.inner - (cut.inner - 1) / together * together
     lastJob = try small.withItems(last, cut).problem().job()
 
     parameterBytes = converts ? roundedUp(Int(whole.job.parameters) * elementSize) : 0
-    let needsWork = usesWorkspace && (hasAfter || gathers && !gathersInSum)
-    partBytes = 2 * parameterBytes + (needsWork ? roundedUp(together * cut.item * elementSize) : 0)
+    let blockElements = together * cut.item
+    workBytes = usesWorkspace && (gathers || hasAfter) ? roundedUp(blockElements * elementSize) : 0
+    let sumBytes = formsSum && streams ? roundedUp(blockElements * size(d.dtype)) : 0
+    partBytes = 2 * parameterBytes + workBytes + sumBytes
   }
 }
 

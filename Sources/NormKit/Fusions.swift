@@ -11,10 +11,8 @@ extension normkit_description {
     fusions != 0 || activation_before != 0 || activation_after != 0 || output_dtype != dtype
   }
 
-  /// Whether something comes before the normalization.
-  var hasBefore: Bool {
-    has(NORMKIT_ADD_RESIDUAL) || has(NORMKIT_ADD_BIAS) || activation_before != Int32(NORMKIT_IDENTITY)
-  }
+  /// Whether something is added before the normalization.
+  var isSum: Bool { has(NORMKIT_ADD_RESIDUAL) || has(NORMKIT_ADD_BIAS) }
 
   /// Whether something comes after it, of which another type of y is a part.
   var hasAfter: Bool {
@@ -64,7 +62,6 @@ extension normkit_description {
       NORMKIT_ADD_RESIDUAL | NORMKIT_ADD_BIAS | NORMKIT_STORE_SUM | NORMKIT_SCALE_SHIFT_SAMPLES
       | NORMKIT_ADD_RESIDUAL_AFTER | NORMKIT_SCALE_PER_ROW
     try require(Int(fusions) & ~all == 0 && (fusions == 0 || isFusable), NORMKIT_ERROR_FUSION)
-    let isSum = has(NORMKIT_ADD_RESIDUAL) || has(NORMKIT_ADD_BIAS)
     try require(!has(NORMKIT_STORE_SUM) || isSum, NORMKIT_ERROR_FUSION)
     let isScaledByRow = has(NORMKIT_SCALE_PER_ROW)
     try require(!isScaledByRow || isOfRows && Int(output_dtype) == NORMKIT_I8, NORMKIT_ERROR_FUSION)

@@ -211,10 +211,25 @@ def test_y_is_rounded_once(method, dtype):
 
 @every_dtype
 @every_method
-def test_y_does_not_depend_on_what_else_is_stored(method, dtype):
+def test_a_sum_that_is_stored_is_what_is_normalized(method, dtype):
+    """In one plan with all that follows, and without it, as in two."""
     for layout in layouts(method):
-        fused = fuse(small(method, dtype, **layout, rows=40), ("ADD_RESIDUAL", "ADD_BIAS", "STORE_SUM"), 11)
-        without = fuse(fused.problem.asking_for("y"), ("ADD_RESIDUAL", "ADD_BIAS"), 11)
+        for more in ((), FUSIONS[3:]):
+            fused = fuse(small(method, dtype, **layout, rows=40), FUSIONS[:3] + more, 11, rows_per_sample=5)
+            found = execute_plan(fused).outputs
+            total = fused.problem.with_inputs(x=found.pop("sum"))
+            fusions = sum(C[fusion] for fusion in more)
+            after = Fused(total, fused.choices | {"fusions": fusions}, fused.inputs)
+            assert_same_bits(execute_plan(after), Run(0, found), fused)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@every_method
+def test_y_does_not_depend_on_what_else_is_stored(method, dtype):
+    """For types whose sums are not rounded on their way into memory."""
+    for layout in layouts(method):
+        fused = fuse(small(method, dtype, **layout, rows=40), FUSIONS[:3], 11)
+        without = fuse(fused.problem.asking_for("y"), FUSIONS[:2], 11)
         y = {"y": execute_plan(fused).outputs["y"]}
         assert_same_bits(execute_plan(without), Run(0, y), without)
 

@@ -7,13 +7,14 @@
 
 /* What a stage does to the block at `work`. Integers are stored as normkit.h says. */
 enum {
-    NK_GATHER = 1,      /* work = source + other; either may be NULL: work = source, work = work + other */
-    NK_AFFINE = 2,      /* work = work * source + other, parameters; NULL: 1 and 0 */
-    NK_ACTIVATE = 3,    /* destination = activation(work), in the type of work; NULL: work = activation(work) */
-    NK_STORE = 4,       /* destination = work */
-    NK_STORE_I8 = 5,
-    NK_STORE_U8 = 6,
-    NK_STORE_ROWS = 7   /* the same as I8, with a scale for each row, which is written to `scales` */
+    NK_GATHER = 1,      /* work = source + other + bias; without source: work itself; without the others: 0 */
+    NK_FORM = 2,        /* the same, but work is of type dtype, as what is added; also written to destination, if any */
+    NK_AFFINE = 3,      /* work = work * source + other, parameters; NULL: 1 and 0 */
+    NK_ACTIVATE = 4,    /* destination = activation(work), in the type of work; NULL: work = activation(work) */
+    NK_STORE = 5,       /* destination = work */
+    NK_STORE_I8 = 6,
+    NK_STORE_U8 = 7,
+    NK_STORE_ROWS = 8   /* the same as I8, with a scale for each row, which is written to `scales` */
 };
 
 /* Activations; the values of NORMKIT_RELU and its siblings. */
@@ -37,6 +38,8 @@ typedef struct {
     int32_t dtype;              /* of source and other, or of destination */
     const void *source, *other;
     int64_t source_step, other_step;
+    const void *bias;           /* parameters */
+    int32_t bias_dtype;
     int64_t segment;            /* parameters: element i of a row has parameter i / segment */
     int32_t one_plus_scale;
     int32_t activation;

@@ -88,7 +88,7 @@ def add_layer_norm(
 ) -> tuple[Array, Array]:
     """``(layer_norm(x + residual, weight, bias, eps), x + residual)`` in one pass over memory.
 
-    The sum is normalized before it is rounded. `residual` has x's shape and dtype.
+    The sum is normalized as it is returned. `residual` has x's shape and dtype.
 
     >>> import jax.numpy as jnp
     >>> add_layer_norm(jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), eps=0.0)

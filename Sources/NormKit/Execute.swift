@@ -28,9 +28,9 @@ extension nk_job {
     nk_call(kernel, &self, Int32(NK_WHOLE), 0, units)
   }
 
-  /// Whether there are too few units to go round, and pieces enough.
+  /// Whether there are too few units to go round evenly, and pieces enough.
   func isWorthSharing(_ threads: Int) -> Bool {
-    threads > 1 && units < 2 * threads && units &* pieces >= 2 * threads
+    threads > 1 && units < 2 * threads && units % Int64(threads) != 0 && units &* pieces >= 2 * threads
   }
 
   /// Several threads share one unit. Returns false if there is no memory for it.

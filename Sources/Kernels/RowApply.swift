@@ -14,33 +14,33 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
   /// Bytes from one row to the next.
   let xStep, yStep: Int
   let rows, count: Int
-  let standards: UnsafePointer<nk_standard>
+  let terms: RowTerms<N>
   let streams: Bool
 
   /// The same with mixed lanes, which parameters have to have then too.
   @inline(__always)
   var mixed: Rows<E.Mixed, P.Mixed> {
     Rows<E.Mixed, P.Mixed>(
-      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, standards: standards, streams: streams)
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, streams: streams)
   }
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
-    var x = x, y = y, standard = standards
-    let end = standards + rows, isFetched = streams || count &* E.size <= longRowBytes
-    while standard < end {
-      let row = ScaledRow<E, P, L>(standard, parameters, next: isFetched ? x + rows &* xStep : x)
+    var x = x, y = y, terms = terms
+    let end = terms.means + rows, isFetched = streams || count &* E.size <= longRowBytes
+    while terms.means < end {
+      let row = ScaledRow<E, P, L>(terms, parameters, next: isFetched ? x + rows &* xStep : x)
       row.apply(x, y, count, streams: streams)
       x += xStep
       y += yStep
-      standard += 1
+      terms = terms.from(1)
     }
   }
 }
 
 /// One of them.
 private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
-  let standard: UnsafePointer<nk_standard>
+  let terms: RowTerms<E.Natural>
   private let row: RowLanes<E.Natural>
   let parameters: L
   /// The same row of the next group, which is prefetched: samples of rows are read in no order that a processor could
@@ -48,9 +48,9 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
   let next: UnsafeRawPointer
 
   @inline(__always)
-  init(_ standard: UnsafePointer<nk_standard>, _ parameters: L, next: UnsafeRawPointer) {
-    self.standard = standard
-    row = RowLanes(standard.pointee)
+  init(_ terms: RowTerms<E.Natural>, _ parameters: L, next: UnsafeRawPointer) {
+    self.terms = terms
+    row = terms.lanes(0)
     self.parameters = parameters
     self.next = next
   }
@@ -63,29 +63,34 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
 
   @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
-    applyRowPart(E.self, P.self, x, y, i, count, standard, parameters.inAnyForm)
+    applyRowPart(E.self, P.self, x, y, i, count, terms, parameters.inAnyForm)
   }
 }
 
 @inline(never)
 private func applyRowPart<E: Element, P: Element>(
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
-  _ standard: UnsafePointer<nk_standard>, _ parameters: AnyForm
+  _ terms: RowTerms<E.Natural>, _ parameters: AnyForm
 ) {
-  ScaledRow<E, P, AnyForm>(standard, parameters, next: x).applyLanes(x, y, i, count)
+  ScaledRow<E, P, AnyForm>(terms, parameters, next: x).applyLanes(x, y, i, count)
 }
 
 /// What standardizes one row, in every lane.
 struct RowLanes<A: Arithmetic> {
-  let mean, factor: SIMD16<A>
-  private let negative, offset: SIMD16<A>
+  let mean, negative, offset: SIMD16<A>
+
+  @inline(__always)
+  init(mean: A, negative: A, offset: A) {
+    self.mean = A.splat(mean)
+    self.negative = A.splat(negative)
+    self.offset = A.splat(offset)
+  }
 
   @inline(__always)
   init(_ standard: nk_standard) {
-    mean = A.splat(A.narrow(standard.mean))
-    factor = A.splat(A.narrow(standard.factor))
-    negative = A.splat(A.narrow(-standard.factor))
-    offset = A.splat(A.narrow(standard.offset(scale: standard.factor, beta: 0)))
+    self.init(
+      mean: A.narrow(standard.mean), negative: A.narrow(-standard.factor),
+      offset: A.narrow(standard.offset(scale: standard.factor, beta: 0)))
   }
 
   /// Subtracts from the mean, because then the subtraction takes `x` from memory.
@@ -100,13 +105,12 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
   let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
   let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
   let count: Int
-  let standards: UnsafePointer<nk_standard>
+  let terms: RowTerms<E.Natural>
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
     typealias N = E.Natural
-    let row0 = RowLanes<N>(standards[0]), row1 = RowLanes<N>(standards[1])
-    let row2 = RowLanes<N>(standards[2]), row3 = RowLanes<N>(standards[3])
+    let row0 = terms.lanes(0), row1 = terms.lanes(1), row2 = terms.lanes(2), row3 = terms.lanes(3)
     var i = 0
     while i &+ 16 <= count {
       let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
@@ -125,14 +129,14 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
 }
 
 extension nk_job {
-  /// Applies `standards` to `rows` rows of `count` elements, with the parameters from `start` on.
+  /// Applies `terms` to `rows` rows of `count` elements, with the parameters from `start` on.
   @inline(never)
   func applyRows<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
-    _ count: Int, _ start: Int, _ standards: UnsafePointer<nk_standard>
+    _ count: Int, _ start: Int, _ terms: RowTerms<E.Natural>
   ) {
     let rows = Rows<E, P>(
-      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, standards: standards, streams: streams != 0)
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, streams: streams != 0)
     if E.self == P.self {
       chooseParameters(P.self, from: start, for: rows.mixed)
     } else {
@@ -157,22 +161,27 @@ extension nk_job {
   /// Applies what standardizes sets `first` to `first + count - 1` if they are rows as above, an even distance apart,
   /// and none of them needs Double. Returns whether it did.
   @inline(__always)
-  func applyRows<E: Element>(
-    _: E.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+  func applyRows<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) -> Bool {
     guard hasParametersOfRows && areEvenlySpaced else { return false }
-    for k in 0..<count where needsDouble(standards[k].factor, in: E.Natural.self) { return false }
+    if Int(source) != NK_FORMED || !areShortRows(E.self, R.self) {
+      for k in 0..<count { scratch.terms.set(k, scratch.standards[k]) }
+    }
+    if !scratch.terms.areOrdinary {
+      for k in 0..<count where needsDouble(scratch.standards[k].factor, in: E.Natural.self) { return false }
+    }
     if hasParameters(of: E.self) {
-      applyRows(E.self, E.self, first, count, standards)
+      applyRows(E.self, E.self, first, count, scratch.terms)
     } else {
-      applyRows(E.self, F32.self, first, count, standards)
+      applyRows(E.self, F32.self, first, count, scratch.terms)
     }
     return true
   }
 
   @inline(__always)
   private func applyRows<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
+    _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ terms: RowTerms<E.Natural>
   ) {
     let (x, start) = start(E.self, first), length = Int(run)
     guard let y = start else { return }
@@ -181,27 +190,27 @@ extension nk_job {
     if hasWideRegisters && !prefersSingleRows(E.self) {
       while k &+ 4 <= count {
         let start = (x: x + k &* xStep, y: y + k &* yStep)
-        applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, standards + k)
+        applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, terms.from(k))
         k &+= 4
       }
     }
     if k == count { return }
     applyRows(
-      E.self, P.self, x + k &* xStep, y + k &* yStep, xStep: xStep, yStep: yStep, count &- k, length, 0, standards + k)
+      E.self, P.self, x + k &* xStep, y + k &* yStep, xStep: xStep, yStep: yStep, count &- k, length, 0, terms.from(k))
   }
 
   @inline(never)
   private func applyFourRows<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ x0: UnsafeRawPointer, _ y0: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ count: Int,
-    _ standards: UnsafePointer<nk_standard>
+    _ terms: RowTerms<E.Natural>
   ) {
     let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
     let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
-    chooseParameters(P.self, from: 0, for: FourRows<E, P>(x: x, y: y, count: count, standards: standards))
+    chooseParameters(P.self, from: 0, for: FourRows<E, P>(x: x, y: y, count: count, terms: terms))
     let done = count & ~15
     if done == count { return }
     applyRows(
       E.self, P.self, x0 + done &* E.size, y0 + done &* E.size, xStep: xStep, yStep: yStep, 4, count &- done, done,
-      standards)
+      terms)
   }
 }

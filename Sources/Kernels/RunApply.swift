@@ -101,8 +101,11 @@ extension nk_job {
       } else if needsDouble(standard.factor, in: E.Natural.self) {
         applyParametersInDouble(E.self, P.self, xs, ys, length, index, standard)
       } else {
-        withUnsafePointer(to: standard) { standards in
-          applyRows(E.self, P.self, xs, ys, xStep: 0, yStep: 0, 1, length, index, standards)
+        var memory = (SIMD16<E.Natural>(), SIMD16<E.Natural>(), SIMD16<E.Natural>())
+        withUnsafeMutablePointer(to: &memory) { memory in
+          let terms = RowTerms<E.Natural>(memory)
+          terms.set(0, standard)
+          applyRows(E.self, P.self, xs, ys, xStep: 0, yStep: 0, 1, length, index, terms)
         }
       }
     }

@@ -10,11 +10,13 @@ let recentRows = 32
 /// same for all elements is multiplied once, in Double.
 private struct GradientLanes<A: Arithmetic> {
   let row: RowLanes<A>
+  let factor: SIMD16<A>
   private let slope, shift: SIMD16<A>
 
   @inline(__always)
   init(_ standard: nk_standard, _ gradient: nk_gradient) {
     row = RowLanes<A>(standard)
+    factor = A.splat(A.narrow(standard.factor))
     slope = A.splat(A.narrow(-gradient.slope * standard.factor))
     shift = A.splat(A.narrow(-gradient.mean * standard.factor))
   }
@@ -85,7 +87,7 @@ private struct GradientRow<E: Element> {
     _ recent: inout RecentSums<N>
   ) {
     let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
-    if let dx { E.store(dx, i, upTo: count, lanes.apply(dy * gammas, lanes.row.factor, z), streams: streams) }
+    if let dx { E.store(dx, i, upTo: count, lanes.apply(dy * gammas, lanes.factor, z), streams: streams) }
     let zero = N.splat(0)
     if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, zero), N.fill(z, count, zero)) }
   }

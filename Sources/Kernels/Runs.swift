@@ -8,7 +8,7 @@ let mostSets = 16
 private let mostBytes = 16 * 1024
 
 /// Bytes of working memory for the sets at hand.
-let runScratchBytes = 128 &* mostSets
+let runScratchBytes = 160 &* mostSets
 
 /// Working memory for the sets at hand: an entry for each.
 struct RunScratch<N: Arithmetic> {
@@ -18,6 +18,8 @@ struct RunScratch<N: Arithmetic> {
   let sums: UnsafeMutablePointer<nk_sums>
   let folded: (first: FoldedSums, second: FoldedSums)
   let standards: UnsafeMutablePointer<nk_standard>
+  /// Only where elements are written.
+  let terms: RowTerms<N>
 
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
@@ -26,6 +28,7 @@ struct RunScratch<N: Arithmetic> {
     sums = (base + 16 &* mostSets).assumingMemoryBound(to: nk_sums.self)
     folded = (FoldedSums(base + 32 &* mostSets), FoldedSums(base + 64 &* mostSets))
     standards = (base + 96 &* mostSets).assumingMemoryBound(to: nk_standard.self)
+    terms = RowTerms(base + 128 &* mostSets)
   }
 
   /// The shifts of four sets from `k` on. They are Float.
@@ -50,6 +53,7 @@ extension nk_job {
   ) {
     if phase == NK_WHOLE {
       let scratch = RunScratch<E.Natural>(memory)
+      scratch.terms.clear()
       let fitting = min(mostSets, mostBytes / (setSize &* E.size))
       let together = fitting >= 4 ? fitting & ~3 : max(1, fitting)
       var s = begin
@@ -80,7 +84,7 @@ extension nk_job {
   ) {
     standardizeSets(E.self, R.self, first, count, scratch, scratch.standards)
     guard y != nil else { return }
-    if applyRows(E.self, first, count, scratch.standards) { return }
+    if applyRows(E.self, R.self, first, count, scratch) { return }
     if applyUniformSets(E.self, first, count, scratch.standards) { return }
     for k in 0..<count {
       let (x, y) = start(E.self, first &+ k)

@@ -33,7 +33,9 @@ extension nk_job {
       folded.first.fill(count)
       folded.second.fill(count)
     }
-    for k in stride(from: 0, to: count, by: 4) {
+    var k = 0
+    while k < count {
+      defer { k &+= 4 }
       let four = min(4, count &- k), seconds = folded.second.total(k)
       var shifts = SIMD4<Double>(repeating: 0), firsts = shifts
       if R.isCentred {
@@ -41,13 +43,16 @@ extension nk_job {
         firsts = folded.first.total(k)
       }
       if canFinishFour && R.areReliable(firsts, seconds, self.count) {
-        finishFour(R.self, first &+ k, four, firsts, seconds, shifts, standards + k)
+        let (means, residues, factors) = finishFour(
+          R.self, first &+ k, four, firsts, seconds, shifts, standards + k)
+        scratch.terms.setFour(k, means, residues, factors)
         continue
       }
       for i in 0..<four {
         standards[k &+ i] = standardOfRuns(
           E.self, R.self, first &+ k &+ i, scratch.starts[k &+ i], nk_sums(first: firsts[i], second: seconds[i]),
           E.Natural.narrow(shifts[i]))
+        scratch.terms.set(k &+ i, standards[k &+ i])
       }
     }
   }
@@ -79,6 +84,10 @@ extension nk_job {
     }
     for k in 0..<count { lanes.set(k, sampleLanes(E.self, scratch.starts[k], places) as SIMD16<E.Natural>) }
     if count % 4 != 0 { lanes.fill(count) }
-    for k in stride(from: 0, to: count, by: 4) { scratch.setFourShifts(k, lanes.total(k) * 0x1p-6) }
+    var k = 0
+    while k < count {
+      scratch.setFourShifts(k, lanes.total(k) * 0x1p-6)
+      k &+= 4
+    }
   }
 }

@@ -62,12 +62,13 @@ extension nk_job {
   }
 
   /// What `finish` does for one set, for sets `first` to `first + count - 1`, four at most, whose sums were formed in
-  /// Float.
+  /// Float. What goes to `standards` is also returned.
+  @discardableResult
   @inline(__always)
   func finishFour<R: Reduction>(
     _: R.Type, _ first: Int, _ count: Int, _ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>,
     _ shifts: SIMD4<Double>, _ standards: UnsafeMutablePointer<nk_standard>
-  ) {
+  ) -> (means: SIMD4<Double>, residues: SIMD4<Double>, factors: SIMD4<Double>) {
     var means = shifts, residues = shifts, quantities = seconds
     if R.isCentred {
       let deltas = firsts * inverse_count
@@ -98,6 +99,7 @@ extension nk_job {
     }
     if let mean { for k in 0..<count { put(mean, first &+ k, means[k], as: Float.self) } }
     if let spread { for k in 0..<count { put(spread, first &+ k, factors[k], as: Float.self) } }
+    return (means, residues, factors)
   }
 
   /// What standardizes set `s` if it does not have to be formed.

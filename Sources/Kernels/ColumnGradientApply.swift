@@ -2,10 +2,10 @@
 
 import NormKitFloor
 
-/// What the gradients of sixteen lanes are made of: dx = (h - mean - slope * direction) * factor, multiplied out as for
-/// runs.
+/// What the gradients of sixteen lanes are made of.
 private struct ColumnLanes<A: Arithmetic> {
-  let mean, factor, offset, quantity, scale, shift, slope: SIMD16<A>
+  let mean, factor, offset, quantity, scale: SIMD16<A>
+  let terms: GradientTerms<A>
 
   @inline(__always)
   init(_ scratch: ColumnGradientScratch, _ j: Int) {
@@ -14,18 +14,13 @@ private struct ColumnLanes<A: Arithmetic> {
     offset = A.load(UnsafeRawPointer(scratch.offset(A.self)), j)
     quantity = A.load(UnsafeRawPointer(scratch.quantity(A.self)), j)
     scale = A.load(UnsafeRawPointer(scratch.scale(A.self)), j)
-    shift = A.load(UnsafeRawPointer(scratch.shift(A.self)), j)
-    slope = A.load(UnsafeRawPointer(scratch.slope(A.self)), j)
+    terms = GradientTerms(
+      slope: A.load(UnsafeRawPointer(scratch.slope(A.self)), j),
+      shift: A.load(UnsafeRawPointer(scratch.shift(A.self)), j))
   }
 
   @inline(__always)
   func standardize(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
-
-  /// Of what is `h` times the factor if it is multiplied by `scale`.
-  @inline(__always)
-  func gradient(_ h: SIMD16<A>, _ scale: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
-    A.fma(h, scale, A.fma(direction, slope, shift))
-  }
 }
 
 /// A row of lanes that have a gamma each.
@@ -37,7 +32,7 @@ private struct Row<E: Element, D: Derivative> {
   @inline(__always)
   func gradient(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
     let (value, dy) = start.load(E.self, j, count)
-    return lanes.gradient(dy, lanes.scale, D.direction(lanes.standardize(value), value, lanes.quantity))
+    return lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(value), value, lanes.quantity))
   }
 }
 
@@ -54,7 +49,7 @@ private struct WeightedRow<E: Element> {
   mutating func apply(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) {
     let (value, gradient) = start.load(E.self, j, count)
     let z = lanes.standardize(value)
-    start.store(E.self, j, count, lanes.gradient(gradient * weight, lanes.factor, z), streams: streams)
+    start.store(E.self, j, count, lanes.terms.apply(gradient * weight, lanes.factor, z), streams: streams)
     let product = gradient * z
     dy = dy + (count == 16 ? gradient : N.fill(gradient, count, N.splat(0)))
     dyz = dyz + (count == 16 ? product : N.fill(product, count, N.splat(0)))

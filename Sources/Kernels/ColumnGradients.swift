@@ -150,7 +150,7 @@ extension nk_job {
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
       let gradient = scratch.gradients[m], factor = scratch.forward.standards[m].factor
-      let shift = N.narrow(-gradient.mean * factor), slope = N.narrow(-gradient.slope * factor)
+      let shift = N.narrow(gradient.shift), slope = N.narrow(gradient.slope)
       for j in m &* run..<(m &+ 1) &* run {
         scratch.shift(N.self)[j] = shift
         scratch.slope(N.self)[j] = slope

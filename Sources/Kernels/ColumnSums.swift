@@ -41,6 +41,17 @@ private struct ColumnLanes<E: Element, R: Reduction> {
     R.add((shifted(rows.0), shifted(rows.1), shifted(rows.2), shifted(rows.3)), &first, &second)
   }
 
+  /// The same lanes of the rows that are `ahead` elements behind these. Where a block is a part of its rows, they are read
+  /// in no order that a processor could foresee.
+  @inline(__always)
+  func prefetch(_ rows: FourStarts, _ ahead: Int) {
+    let next = (ahead &+ j) &* E.size
+    nk_prefetch(rows.0 + next)
+    nk_prefetch(rows.1 + next)
+    nk_prefetch(rows.2 + next)
+    nk_prefetch(rows.3 + next)
+  }
+
   @inline(__always)
   func keep() {
     N.store(scratch.chunkFirst(N.self), j, first)
@@ -62,8 +73,10 @@ extension nk_job {
       zero(scratch.chunkSecond(N.self), width)
       while NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
         let rows = (row(E.self, x, f), row(E.self, x, f &+ 1), row(E.self, x, f &+ 2), row(E.self, x, f &+ 3))
+        let ahead = f &+ 8 <= end ? reducedOffset(f &+ 4).x &- reducedOffset(f).x : 0
         forVectors(width) { j, count in
           var lanes = ColumnLanes<E, R>(scratch, j, count)
+          lanes.prefetch(rows, ahead)
           lanes.add(rows)
           lanes.keep()
         }

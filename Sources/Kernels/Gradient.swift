@@ -12,29 +12,29 @@ extension nk_job {
     case NK_GRADIENT_GIVEN:
       standard.factor = 1
       return nk_gradient(
-        mean: offset_scale * (given_offset.map { get($0, s, as: N.self) } ?? 1),
+        factor: 1, mean: offset_scale * (given_offset.map { get($0, s, as: N.self) } ?? 1),
         slope: slope_scale * (given_slope.map { get($0, s, as: N.self) } ?? 1))
     case NK_GRADIENT_OF_SUMS:
       let total = given_moments[s].count
-      guard let given_sums, total > 0 else { return nk_gradient(mean: 0, slope: 0) }
+      guard let given_sums, total > 0 else { return nk_gradient(factor: 0, mean: 0, slope: 0) }
       let share = weight(s, as: N.self) / total
-      return nk_gradient(mean: given_sums[s].first * share, slope: given_sums[s].second * share)
+      return nk_gradient(
+        factor: standard.factor, mean: given_sums[s].first * share, slope: given_sums[s].second * share)
     default:
-      return formedGradient(sums, standard)
+      let mean = Int(statistic) == NK_MOMENTS ? sums.h * inverse_count : 0
+      return nk_gradient(factor: standard.factor, mean: mean, slope: formedSlope(sums, standard))
     }
   }
 
   @inline(__always)
-  private func formedGradient(_ sums: nk_gradient_sums, _ standard: nk_standard) -> nk_gradient {
+  private func formedSlope(_ sums: nk_gradient_sums, _ standard: nk_standard) -> Double {
     switch Int(statistic) {
-    case NK_MOMENTS:
-      let mean = sums.h * inverse_count, slope = sums.hz * inverse_count
-      return nk_gradient(mean: mean, slope: slope * inverseShare(standard))
-    case NK_MEAN_SQUARE: return nk_gradient(mean: 0, slope: sums.hz * inverse_count)
-    case NK_SQUARE_SUM: return nk_gradient(mean: 0, slope: sums.hz * inverseShare(standard))
-    case NK_ABSOLUTE_SUM: return nk_gradient(mean: 0, slope: isConstant(standard) ? 0 : sums.hz)
-    case NK_MAXIMUM: return nk_gradient(mean: 0, slope: isConstant(standard) ? 0 : sums.hz / sums.beside)
-    default: return nk_gradient(mean: 0, slope: 0)
+    case NK_MOMENTS: sums.hz * inverse_count * inverseShare(standard)
+    case NK_MEAN_SQUARE: sums.hz * inverse_count
+    case NK_SQUARE_SUM: sums.hz * inverseShare(standard)
+    case NK_ABSOLUTE_SUM: isConstant(standard) ? 0 : sums.hz
+    case NK_MAXIMUM: isConstant(standard) ? 0 : sums.hz / sums.beside
+    default: 0
     }
   }
 
@@ -96,6 +96,22 @@ extension nk_job {
       N.store(gammas, i, values)
       i &+= 16
     }
+  }
+}
+
+extension nk_gradient {
+  @inline(__always)
+  init(factor: Double, mean: Double, slope: Double) { self.init(slope: -slope * factor, shift: -mean * factor) }
+}
+
+/// The gradient of sets, in lanes.
+struct GradientTerms<A: Arithmetic> {
+  let slope, shift: SIMD16<A>
+
+  /// dx. `h` may lack a factor that `scale` has instead.
+  @inline(__always)
+  func apply(_ h: SIMD16<A>, _ scale: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
+    A.fma(h, scale, A.fma(direction, slope, shift))
   }
 }
 

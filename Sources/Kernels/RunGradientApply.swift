@@ -6,25 +6,17 @@ import NormKitFloor
 /// added in the type of computation before they are joined in Double.
 let recentRows = 32
 
-/// dx = (h - mean - slope * direction) * factor, of one set, in every lane. It is multiplied out, so that what is the
-/// same for all elements is multiplied once, in Double.
+/// What the gradient of one set is made of, in every lane.
 private struct GradientLanes<A: Arithmetic> {
   let row: RowLanes<A>
   let factor: SIMD16<A>
-  private let slope, shift: SIMD16<A>
+  let terms: GradientTerms<A>
 
   @inline(__always)
   init(_ standard: nk_standard, _ gradient: nk_gradient) {
     row = RowLanes<A>(standard)
     factor = A.splat(A.narrow(standard.factor))
-    slope = A.splat(A.narrow(-gradient.slope * standard.factor))
-    shift = A.splat(A.narrow(-gradient.mean * standard.factor))
-  }
-
-  /// Of what is `h` times the factor if it is multiplied by `scale`.
-  @inline(__always)
-  func apply(_ h: SIMD16<A>, _ scale: SIMD16<A>, _ direction: SIMD16<A>) -> SIMD16<A> {
-    A.fma(h, scale, A.fma(direction, slope, shift))
+    terms = GradientTerms(slope: A.splat(A.narrow(gradient.slope)), shift: A.splat(A.narrow(gradient.shift)))
   }
 }
 
@@ -60,7 +52,7 @@ private struct UniformGradient<E: Element, D: Derivative> {
   func apply(_ i: Int, _ length: Int, streams: Bool) {
     let value = E.load(x, i, upTo: length, as: N.self)
     let direction = D.direction(lanes.row.apply(value), value, quantity)
-    let result = lanes.apply(E.load(dy, i, upTo: length, as: N.self), scale, direction)
+    let result = lanes.terms.apply(E.load(dy, i, upTo: length, as: N.self), scale, direction)
     E.store(dx, i, upTo: length, result, streams: streams)
   }
 }
@@ -87,7 +79,7 @@ private struct GradientRow<E: Element> {
     _ recent: inout RecentSums<N>
   ) {
     let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
-    if let dx { E.store(dx, i, upTo: count, lanes.apply(dy * gammas, lanes.factor, z), streams: streams) }
+    if let dx { E.store(dx, i, upTo: count, lanes.terms.apply(dy * gammas, lanes.factor, z), streams: streams) }
     let zero = N.splat(0)
     if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, zero), N.fill(z, count, zero)) }
   }

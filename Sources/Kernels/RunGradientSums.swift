@@ -249,9 +249,9 @@ extension nk_job {
   ) {
     let zero = SIMD4<Double>(repeating: 0)
     var slopes = hz, means = zero
+    var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
+    nk_transpose(scratch.standards, &columns)
     if Int(statistic) == NK_MOMENTS {
-      var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
-      nk_transpose(scratch.standards, &columns)
       var errors = beside * inverse_count
       nk_clear_with(&errors, &columns.factor)
       slopes -= errors * h
@@ -261,8 +261,9 @@ extension nk_job {
       columns.residue += residues
       nk_transpose(&columns, scratch.standards)
     }
-    slopes *= inverse_count
-    nk_pair(&means, &slopes, scratch.gradients)
+    slopes = -(slopes * inverse_count) * columns.factor
+    var shifts = -means * columns.factor
+    nk_pair(&slopes, &shifts, scratch.gradients)
   }
 }
 

@@ -25,8 +25,7 @@ extension nk_job {
       for k in 0..<count {
         var sums = ChunkSums<E.Natural, R>()
         sums.add(E.self, scratch.starts[k], 0, Int(run), E.Natural.splat(R.isCentred ? scratch.shifts[k] : 0))
-        if R.isCentred { folded.first.set(k, sums.joinedFirst) }
-        folded.second.set(k, sums.joinedSecond)
+        scratch.fold(R.self, k, sums.joinedFirst, sums.joinedSecond)
       }
     }
     if count % 4 != 0 {
@@ -67,8 +66,7 @@ extension nk_job {
       let shifts = N.splat(R.isCentred ? scratch.shifts[k] : 0)
       var first = N.splat(0), second = first
       R.add(R.shifted(E.load(scratch.starts[k], 0, as: N.self), shifts), &first, &second)
-      if R.isCentred { scratch.folded.first.set(k, first) }
-      scratch.folded.second.set(k, second)
+      scratch.fold(R.self, k, first, second)
     }
   }
 
@@ -89,5 +87,14 @@ extension nk_job {
       scratch.setFourShifts(k, lanes.total(k) * 0x1p-6)
       k &+= 4
     }
+  }
+}
+
+extension RunScratch {
+  /// Takes the sums of row `k`.
+  @inline(__always)
+  fileprivate func fold<R: Reduction>(_: R.Type, _ k: Int, _ first: SIMD16<N>, _ second: SIMD16<N>) {
+    if R.isCentred { folded.first.set(k, first) }
+    folded.second.set(k, second)
   }
 }

@@ -55,15 +55,7 @@ struct BlockRun {
     var job = place.count == blocks.together ? blocks.job : blocks.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
     var step = place.step(d.x_stride)
-    if blocks.formsSum {
-      let sum = blocks.streams ? memory.map { $0 + blocks.workBytes } : nil
-      let there = sum ?? o.sum + place.offset(d.sum_stride) * size(d.dtype)
-      let sumStep = sum == nil ? place.step(d.sum_stride) : place.length
-      Stages(plan, self.blocks, place, work: there, step: sumStep, ahead: next)
-        .add(NK_FORM, o, to: job.x, step: step, parameter, destination: sum == nil ? nil : o.sum)
-      job.x = UnsafeRawPointer(there)
-      step = sumStep
-    }
+    if blocks.formsSum { (job.x, step) = formSum(place, job.x, step, parameter, ahead: next) }
     if blocks.gathers {
       stages.add(NK_GATHER, blocks.formsSum ? nil : o, to: job.x, step: step, parameter)
       stages.activate(d.activation_before)
@@ -94,6 +86,24 @@ struct BlockRun {
       stages.add(o.residual_after, step: d.residual_after_stride)
     }
     if blocks.hasAfter && blocks.usesWorkspace { stages.storeOutput(o, row: set) }
+  }
+
+  /// Forms x with what is added to it in `sum`, or, if that is written past the caches, in the workspace, too. Returns
+  /// where it is to be read, and elements from row to row.
+  private func formSum(
+    _ place: Place, _ x: UnsafeRawPointer?, _ step: Int, _ parameter: Int, ahead: UnsafeRawPointer?
+  ) -> (UnsafeRawPointer?, Int) {
+    let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
+    var sum = o.sum + place.offset(d.sum_stride) * size(d.dtype), sumStep = place.step(d.sum_stride)
+    var destination: UnsafeMutableRawPointer?
+    if let memory, blocks.streams {
+      sum = memory + blocks.workBytes
+      sumStep = place.length
+      destination = o.sum
+    }
+    Stages(plan, self.blocks, place, work: sum, step: sumStep, ahead: ahead)
+      .add(NK_FORM, o, to: x, step: step, parameter, destination: destination)
+    return (UnsafeRawPointer(sum), sumStep)
   }
 }
 

@@ -104,9 +104,10 @@ typedef struct {
 } nk_gradient_sums;
 
 /* The gradient of one S: dx = factor * (h - mean - slope * direction), where the direction is z, or, for the norms L1
- * and MAX, the sign of x. */
+ * and MAX, the sign of x. What is the same for all elements is multiplied out:
+ * dx = factor * h + slope * direction + shift. */
 typedef struct {
-    double mean, slope;
+    double slope, shift;
 } nk_gradient;
 
 /* Where the gradient of S comes from. */

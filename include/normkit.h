@@ -714,8 +714,8 @@ NORMKIT_API normkit_status normkit_fold_batch_norm(
  *     y = a + residual_after               converted to output_dtype
  *
  * Every step but the normalization is optional. Up to y, all of it is computed in the type of computation, so that y
- * is rounded once. A `sum` that is stored is what is normalized, rounded to halves if they are: sum, mean and rstd are
- * what the backward function needs, and y is that of an addition and a normalization one after the other.
+ * is rounded once; but a `sum` that is stored is what is normalized, as it is stored, also in halves. sum, mean and
+ * rstd are then what the backward function needs, and y is that of an addition and a normalization one after the other.
  *
  *  - A plan is never written after normkit_plan_create: any number of threads may run it at the same time, with
  *    operands that do not overlap.

@@ -143,7 +143,7 @@ extension nk_job {
     }
   }
 
-  /// Spreads the gradient of each set of the block, and gamma, over its lanes: all of them times the set's factor.
+  /// Spreads the gradient of each set of the block, and gamma times the set's factor, over its lanes.
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES

@@ -41,8 +41,8 @@ private struct ColumnLanes<E: Element, R: Reduction> {
     R.add((shifted(rows.0), shifted(rows.1), shifted(rows.2), shifted(rows.3)), &first, &second)
   }
 
-  /// The same lanes of the rows that are `ahead` elements behind these. Where a block is a part of its rows, they are read
-  /// in no order that a processor could foresee.
+  /// The same lanes of the rows that are `ahead` elements behind these. Where a block is a part of its rows, they are
+  /// read in no order that a processor could foresee.
   @inline(__always)
   func prefetch(_ rows: FourStarts, _ ahead: Int) {
     let next = (ahead &+ j) &* E.size

@@ -18,7 +18,7 @@ struct RunScratch<N: Arithmetic> {
   let sums: UnsafeMutablePointer<nk_sums>
   let folded: (first: FoldedSums, second: FoldedSums)
   let standards: UnsafeMutablePointer<nk_standard>
-  /// Only where elements are written.
+  /// Of rows.
   let terms: RowTerms<N>
 
   @inline(__always)

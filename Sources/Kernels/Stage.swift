@@ -40,7 +40,7 @@ extension nk_stage {
     if streams != 0 {
       forWholeVectors { row, i, count in
         let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, count)))
-        E.store(destination + row &* bytes, i, v, streams: true)
+        E.store(destination + row &* bytes, i, upTo: count, v, streams: true)
         bringNear(row, i)
       }
       nk_finish_streams()
@@ -73,35 +73,28 @@ extension nk_stage {
     if streams != 0 { nk_finish_streams() }
   }
 
-  /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy each.
+  /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy
+  /// each.
   @inline(never)
   private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, from first: Int) {
     typealias A = W.Natural
     let stretch = bias == nil || segment == 1 ? Int(length) : Int(segment)
     let isOfElements = E.size > 2 || bias_dtype == dtype
-    var i = first, end = stretch, parameter = 0
-    while i < Int(length) {
-      var added = A.splat(0)
-      if let bias, segment != 1 {
-        added = A.splat(A.narrow(isOfElements ? E.value(bias, parameter) : F32.value(bias, parameter)))
+    forStretches(of: stretch, from: first) { parameter in
+      guard let bias, segment != 1 else { return A.splat(0) }
+      return A.splat(A.narrow(isOfElements ? E.value(bias, parameter) : F32.value(bias, parameter)))
+    } body: { value, i, count in
+      var v: SIMD16<A>, added = value
+      if let source {
+        v = E.load(source + row &* Int(source_step) &* E.size, i, upTo: count, as: A.self)
+      } else {
+        v = load(W.self, row, i, count)
       }
-      while i < end {
-        let count = min(16, end &- i)
-        var v: SIMD16<A>
-        if let source {
-          v = E.load(source + row &* Int(source_step) &* E.size, i, upTo: count, as: A.self)
-        } else {
-          v = load(W.self, row, i, count)
-        }
-        if let other { v += E.load(other + row &* Int(other_step) &* E.size, i, upTo: count, as: A.self) }
-        if let bias, segment == 1 {
-          added = isOfElements ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
-        }
-        put(W.self, E.self == W.self, row, i, count, bias == nil ? v : v + added)
-        i &+= count
+      if let other { v = v + E.load(other + row &* Int(other_step) &* E.size, i, upTo: count, as: A.self) }
+      if let bias, segment == 1 {
+        added = isOfElements ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
       }
-      end &+= stretch
-      parameter &+= 1
+      put(W.self, E.self == W.self, row, i, count, bias == nil ? v : v + added)
     }
   }
 
@@ -128,7 +121,7 @@ extension nk_stage {
         store(W.self, row, i, count, A.fma(load(W.self, row, i, count), scale, shift))
       }
     } else {
-      forStretches { parameter in
+      forStretches(of: Int(segment), from: 0) { parameter in
         (
           scale: A.splat(source.map { A.narrow(P.value($0, parameter)) } ?? 1) + offset,
           shift: A.splat(other.map { A.narrow(P.value($0, parameter)) } ?? 0)
@@ -191,14 +184,16 @@ extension nk_stage {
     }
   }
 
-  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own.
+  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `first`:
+  /// where the first stretch begins if it is not whole.
   @inline(__always)
   private func forStretches<Values>(
-    values: (_ parameter: Int) -> Values, body: (_ values: Values, _ i: Int, _ count: Int) -> Void
+    of stretch: Int, from first: Int, values: (_ parameter: Int) -> Values,
+    body: (_ values: Values, _ i: Int, _ count: Int) -> Void
   ) {
-    var parameter = 0, i = 0
+    var parameter = 0, i = first
     while i < Int(length) {
-      let values = values(parameter), end = i &+ Int(segment)
+      let values = values(parameter), end = (parameter &+ 1) &* stretch
       while i < end {
         let count = min(16, end &- i)
         body(values, i, count)

@@ -62,7 +62,7 @@ extension nk_job {
   }
 
   /// What `finish` does for one set, for sets `first` to `first + count - 1`, four at most, whose sums were formed in
-  /// Float. What goes to `standards` is also returned.
+  /// Float. Most of what goes to `standards` is also returned.
   @discardableResult
   @inline(__always)
   func finishFour<R: Reduction>(

@@ -250,9 +250,11 @@ private struct Stages {
     stage.ahead_size = Int64(size(d.dtype))
   }
 
-  /// Whether all rows of the block, and all that is written of them at a time, start and end at cache lines.
+  /// Whether all rows of the block, and all that is written of them at a time, start and end at cache lines, and are
+  /// not written where they have just been read.
   private func canStream(_ stage: nk_stage, step: Int64, _ dtype: Int32) -> Bool {
-    let bytes = size(dtype), line = lineBytes - 1
+    let bytes = size(dtype), line = lineBytes - 1, destination = UnsafeRawPointer(stage.destination)
+    if destination == stage.source || destination == stage.other { return false }
     let isAligned = Int(bitPattern: stage.destination) & line == 0 && place.step(step) * bytes & line == 0
     let isCut = stage.bias != nil && stage.segment != 1
     return isAligned && (isCut ? Int(stage.segment) : place.length) * bytes & line == 0

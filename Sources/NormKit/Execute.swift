@@ -30,7 +30,9 @@ extension nk_job {
 
   /// Whether there are too few units to go round evenly, and pieces enough.
   func isWorthSharing(_ threads: Int) -> Bool {
-    threads > 1 && units < 2 * threads && units % Int64(threads) != 0 && units &* pieces >= 2 * threads
+    let areAlike = Int(family) == NK_RUNS || blocks == 1 || lanes &* run % block == 0
+    let goRound = units == threads && areAlike
+    return threads > 1 && units < 2 * threads && !goRound && units &* pieces >= 2 * threads
   }
 
   /// Several threads share one unit. Returns false if there is no memory for it.

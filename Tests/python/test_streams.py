@@ -6,10 +6,12 @@ import pytest
 
 from support.catalogue import variants
 from support.checks import assert_same_bits
-from support.dtypes import BF16, F32
+from support.dtypes import BF16, F32, F64
 from support.execute import execute
+from support.fusing import FUSIONS, fuse, layouts
 from support.memory import CANARY, Block
 from support.methods import TYPED
+from support.plans import FUSABLE, execute_plan, in_parts
 from support.strategies import small
 
 LINE = 64
@@ -48,3 +50,31 @@ def test_streamed_bits(method, dtype, sizes):
             stored = execute(problem, AtLine(1))
             for behind in (0, dtype.numpy.itemsize, 16):
                 assert_same_bits(execute(problem, AtLine(behind)), stored, f"streamed {behind} bytes on: {problem}")
+
+
+# Of plans: runs of whole lines, of them in f64 alone (and not of whole vectors then), and of others.
+PLANNED_SIZES = ({"size": 1040, "channels": 64, "positions": 288}, {"size": 24, "channels": 24, "positions": 24},
+                 {"size": 65, "channels": 33, "positions": 49})
+PLANNED_BYTES = 9 << 20
+PLANNED_FUSIONS = (FUSIONS[:3], FUSIONS, ("SCALE_SHIFT_SAMPLES",))
+
+
+@pytest.mark.parametrize("sizes", PLANNED_SIZES, ids=("lines", "half a vector", "others"))
+@pytest.mark.parametrize("dtype", [F32, F64, BF16], ids=str)
+@pytest.mark.parametrize("method", FUSABLE, ids=str)
+def test_streamed_plans(method, dtype, sizes):
+    """The sum and the result, in any number of parts, with the sum where one of its terms was."""
+    elements = PLANNED_BYTES // dtype.numpy.itemsize
+    counts = {"rows": elements // sizes["size"] // 3 * 3, "groups": 1,
+              "samples": elements // (sizes["channels"] * sizes["positions"])}
+    for layout in layouts(method):
+        problem = small(method, dtype, **sizes, **counts, **layout)
+        for fusions in PLANNED_FUSIONS:
+            fused = fuse(problem, fusions, 1, rows_per_sample=counts["rows"] // 3)
+            stored = execute_plan(fused, memory=AtLine(1))
+            assert_same_bits(execute_plan(fused, memory=AtLine(0)), stored, f"{fusions}, {fused}")
+            run = execute_plan(fused, in_parts(3, lambda parts: [2, 0, 1]), 3, AtLine(0))
+            assert_same_bits(run, stored, f"three parts, {fusions}, {fused}")
+            if "STORE_SUM" in fusions:
+                run = execute_plan(fused, memory=AtLine(0), in_place={"sum": "residual", "y": "x"})
+                assert_same_bits(run, stored, f"in place, {fusions}, {fused}")

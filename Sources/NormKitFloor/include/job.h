@@ -103,8 +103,8 @@ typedef struct {
     double h, hz, beside;
 } nk_gradient_sums;
 
-/* The gradient of one S: dx = factor * (h - mean - slope * direction), where the direction is z, or, for the norms L1
- * and MAX, the sign of x. What is the same for all elements is multiplied out:
+/* The gradient of one S: dx = factor * (h - mean of h - share * direction), where the direction is z, or, for the norms
+ * L1 and MAX, the sign of x. What is the same for all elements is multiplied out:
  * dx = factor * h + slope * direction + shift. */
 typedef struct {
     double slope, shift;

@@ -46,9 +46,10 @@ typedef struct {
     double slope;
     void *destination;
     int64_t destination_step;
-    int32_t streams;            /* whether it is written past the caches: rows start and end at multiples of 64 bytes */
-    const void *ahead;          /* what is read next, brought near while `destination` is written past the caches or
-                                   with integers, in rows like those of the block; NULL: nothing */
+    int32_t streams;            /* whether it is written past the caches: rows, and stretches that have a bias each,
+                                   start and end at multiples of 64 bytes */
+    const void *ahead;          /* what is read next, brought near while `destination` is written, in rows like those
+                                   of the block; NULL: nothing */
     int64_t ahead_step, ahead_size;     /* bytes from row to row, and of an element */
     double scale;
     int32_t zero_point;

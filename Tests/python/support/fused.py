@@ -1,8 +1,8 @@
 """What a plan should give, and how far it may be off: the reference of the function, with the steps around it.
 
-Sums before the normalization are formed in the type of computation, as a caller would form them: the reference rounds
-them as the library does, since what a normalization makes of a rounded sum may be far from what it makes of an exact
-one. From there on it is exact, and what each step rounds is counted into a bound.
+Sums before the normalization are formed in the type of computation, as a caller would form them, and rounded where they
+are stored: the reference rounds them as the library does, since what a normalization makes of a rounded sum may be far
+from what it makes of an exact one. From there on it is exact, and what each step rounds is counted into a bound.
 """
 
 from dataclasses import dataclass, replace

@@ -61,8 +61,8 @@ class Plan:
         y = a + residual_after               # converted to output_dtype
 
     Every step but the normalization is optional. Where the sum is stored, it is what is normalized, also where storing
-    it rounds it. A plan is made once, and run on arrays of the shape that it was made
-    for, by any number of threads at the same time. A run copies nothing and allocates nothing. Plans can be pickled.
+    it rounds it. A plan is made once, and run on arrays of the shape that it was made for, by any number of threads at
+    the same time. A run copies nothing and allocates nothing. Plans can be pickled.
 
     Sizes and strides are counted in elements. Names are those of ``normkit.h``; where that says more, it holds here.
 

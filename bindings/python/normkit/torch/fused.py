@@ -64,7 +64,8 @@ def add_layer_norm(
 ) -> Any:
     """``layer_norm(input + residual, ...)``, and with `return_sum` a tuple of it and ``input + residual``.
 
-    The sum is normalized before it is rounded to halves. `residual` has the shape and dtype of `input`.
+    With `return_sum`, the sum is normalized as it is returned; without, before it is rounded to halves. `residual` has
+    the shape and dtype of `input`.
 
     >>> add_layer_norm(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]), (2,), eps=0.0, return_sum=True)
     (tensor([-1.,  1.]), tensor([1., 3.]))

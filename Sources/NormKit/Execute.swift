@@ -29,6 +29,7 @@ extension nk_job {
   }
 
   /// Whether there are too few units to go round evenly, and pieces enough.
+  @inline(__always)
   func isWorthSharing(_ threads: Int) -> Bool {
     let areAlike = Int(family) == NK_RUNS || blocks == 1 || lanes &* run % block == 0
     let goRound = units == threads && areAlike

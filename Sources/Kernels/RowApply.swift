@@ -88,9 +88,8 @@ struct RowLanes<A: Arithmetic> {
 
   @inline(__always)
   init(_ standard: nk_standard) {
-    self.init(
-      mean: A.narrow(standard.mean), negative: A.narrow(-standard.factor),
-      offset: A.narrow(standard.offset(scale: standard.factor, beta: 0)))
+    let (mean, negative, offset) = standard.terms(A.self)
+    self.init(mean: mean, negative: negative, offset: offset)
   }
 
   /// Subtracts from the mean, because then the subtraction takes `x` from memory.
@@ -165,7 +164,7 @@ extension nk_job {
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) -> Bool {
     guard hasParametersOfRows && areEvenlySpaced else { return false }
-    if Int(source) != NK_FORMED || !areShortRows(E.self, R.self) {
+    if !areShortRows(E.self, R.self) {
       for k in 0..<count { scratch.terms.set(k, scratch.standards[k]) }
     }
     if !scratch.terms.areOrdinary {

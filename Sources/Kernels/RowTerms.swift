@@ -21,9 +21,7 @@ struct RowTerms<A: Arithmetic> {
 
   @inline(__always)
   func set(_ k: Int, _ standard: nk_standard) {
-    means[k] = A.narrow(standard.mean)
-    negatives[k] = A.narrow(-standard.factor)
-    offsets[k] = A.narrow(standard.offset(scale: standard.factor, beta: 0))
+    (means[k], negatives[k], offsets[k]) = standard.terms(A.self)
   }
 
   /// Those of four rows from `k` on. They are Float.
@@ -42,4 +40,12 @@ struct RowTerms<A: Arithmetic> {
   /// Whether all factors, of rows that were set or cleared, are far from overflow and underflow.
   @inline(__always)
   var areOrdinary: Bool { A.self == Double.self || nk_are_between_f32(negatives, 0x1p-99, 0x1p99) }
+}
+
+extension nk_standard {
+  /// y = (mean - x) * negative + offset, in the type of computation.
+  @inline(__always)
+  func terms<A: Arithmetic>(_: A.Type) -> (mean: A, negative: A, offset: A) {
+    (A.narrow(mean), A.narrow(-factor), A.narrow(offset(scale: factor, beta: 0)))
+  }
 }

@@ -148,18 +148,25 @@ extension nk_job {
   func sampleElements<E: Element, A: Arithmetic>(
     _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
   ) -> A {
-    let first = A.narrow(E.value(x, places.0)) + A.narrow(E.value(x, places.1))
-    return (first + (A.narrow(E.value(x, places.2)) + A.narrow(E.value(x, places.3)))) * 0.25
+    sumElements(E.self, x, places, as: A.self) * 0.25
   }
 
-  /// Four vectors, added.
+  /// Four elements, added.
+  @inline(__always)
+  func sumElements<E: Element, A: Arithmetic>(
+    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), as: A.Type
+  ) -> A {
+    let first = A.narrow(E.value(x, places.0)) + A.narrow(E.value(x, places.1))
+    return first + (A.narrow(E.value(x, places.2)) + A.narrow(E.value(x, places.3)))
+  }
+
+  /// Four vectors, or the first `count` lanes of them, added.
   @inline(__always)
   func sampleLanes<E: Element, A: Arithmetic>(
-    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int)
+    _: E.Type, _ x: UnsafeRawPointer, _ places: (Int, Int, Int, Int), count: Int = 16
   ) -> SIMD16<A> {
-    let ends = (E.load(x, places.0, as: A.self), E.load(x, places.3, as: A.self))
-    let between = (E.load(x, places.1, as: A.self), E.load(x, places.2, as: A.self))
-    return (ends.0 + between.0) + (between.1 + ends.1)
+    let first = E.load(x, places.0, upTo: count, as: A.self) + E.load(x, places.1, upTo: count, as: A.self)
+    return first + (E.load(x, places.2, upTo: count, as: A.self) + E.load(x, places.3, upTo: count, as: A.self))
   }
 
   /// What standardizes the set `s` that starts at `x`, from its sums over elements shifted by `shift`.

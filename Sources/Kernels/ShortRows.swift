@@ -4,10 +4,10 @@
 import NormKitFloor
 
 extension nk_job {
-  /// Whether sets are such rows.
+  /// Whether sets are such rows, and have to be standardized. Their terms are set then, too.
   @inline(__always)
   func areShortRows<E: Element, R: Reduction>(_: E.Type, _: R.Type) -> Bool {
-    NK_FOUR_VECTORS != 0 && R.Change.isFrequent && E.Natural.self == Float.self && reduced.extent == 1
+    Int(source) == NK_FORMED && NK_FOUR_VECTORS != 0 && R.Change.isFrequent && E.Natural.self == Float.self && reduced.extent == 1
       && Int(run) <= chunkLength(Float.self)
   }
 

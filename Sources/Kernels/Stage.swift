@@ -63,7 +63,7 @@ extension nk_stage {
       if bias == nil, let source, let other {
         let x = source + row &* sourceBytes, added = other + row &* otherBytes
         while i &+ 16 <= Int(length) {
-          put(W.self, E.self == W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
+          put(E.self, W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
           i &+= 16
         }
       }
@@ -94,17 +94,17 @@ extension nk_stage {
       if let bias, segment == 1 {
         added = isOfElements ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
       }
-      put(W.self, E.self == W.self, row, i, count, bias == nil ? v : v + added)
+      put(E.self, W.self, row, i, count, bias == nil ? v : v + added)
     }
   }
 
-  /// Stores what is gathered, and writes it to `destination`, too, if it may have one.
+  /// Stores what is gathered, and writes it to `destination`, too, which only a sum as it is stored may have.
   @inline(__always)
-  private func put<W: Element>(
-    _: W.Type, _ mayHaveDestination: Bool, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>
+  private func put<E: Element, W: Element>(
+    _: E.Type, _: W.Type, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>
   ) {
     store(W.self, row, i, count, v)
-    guard mayHaveDestination, let destination else { return }
+    guard E.self == W.self, let destination else { return }
     W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v, streams: streams != 0)
     bringNear(row, i)
   }

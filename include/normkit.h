@@ -886,8 +886,8 @@ NORMKIT_API normkit_status normkit_plan_run_threads(const normkit_plan *plan, co
 NORMKIT_API int32_t normkit_version(void);
 NORMKIT_API const char *normkit_version_string(void);
 
-/* Name of the instruction set in use: "x86-64-v4", "x86-64-v3", "x86-64-v2" or "arm64"; "none" if the processor
- * has none of them. The best one that processor and operating system support is chosen once, at the first call
+/* Name of the instruction set in use: "x86-64-v4-bf16" (x86-64-v4 with instructions for bfloat16), "x86-64-v4",
+ * "x86-64-v3", "x86-64-v2" or "arm64"; "none" if the processor has none of them. The best one that processor and operating system support is chosen once, at the first call
  * that needs it. The environment variable NORMKIT_ISA, set to one of these names before that call, chooses a
  * lower one; a name that is unknown or not supported is ignored. */
 NORMKIT_API const char *normkit_isa(void);

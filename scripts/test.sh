@@ -37,6 +37,7 @@ numerics() {
         NORMKIT_ISA=$1 pytest Tests/python/test_{numerics*,gradients*,merging,weights,guards}.py
     fi
 }
+numerics_v4() { numerics x86-64-v4; }
 numerics_v3() { numerics x86-64-v3; }
 numerics_v2() { numerics x86-64-v2; }
 
@@ -49,7 +50,7 @@ thread_sanitizer() { swift_suite thread; }
 fuzz() { Tests/fuzz/run.sh 60; }
 
 # The long ones first, so that the last to end does not end alone.
-steps=(setup python fuzz address_sanitizer thread_sanitizer numerics_v3 numerics_v2
+steps=(setup python fuzz address_sanitizer thread_sanitizer numerics_v4 numerics_v3 numerics_v2
     c old_processors arm64 tools instructions doctests)
 [ $# -eq 0 ] || steps=("$@")
 for step in "${steps[@]}"; do

@@ -13,7 +13,9 @@ static const nk_isa none = {"none", NULL};
 static const nk_isa x86_64_v2 = {"x86-64-v2", nk_run_x86_64_v2};
 static const nk_isa x86_64_v3 = {"x86-64-v3", nk_run_x86_64_v3};
 static const nk_isa x86_64_v4 = {"x86-64-v4", nk_run_x86_64_v4};
-static const nk_isa *const all[] = {&x86_64_v4, &x86_64_v3, &x86_64_v2};
+static const nk_isa x86_64_v4_bf16 = {"x86-64-v4-bf16", nk_run_x86_64_v4};
+static const nk_isa *const all[] = {&x86_64_v4_bf16, &x86_64_v4, &x86_64_v3, &x86_64_v2};
+bool nk_converts_bf16;
 
 /* Register state that the operating system saves when it switches threads. A processor may have AVX while the
  * system does not know it: the registers would then be lost at any moment. */
@@ -25,12 +27,13 @@ static uint64_t saved_state(void) {
 
 static bool has(uint32_t bits, uint32_t wanted) { return (bits & wanted) == wanted; }
 
-/* Microarchitecture level as the x86-64 psABI defines it: 1 … 4. */
+/* Microarchitecture level as the x86-64 psABI defines it: 1 … 4; 5 is 4 with conversion to bfloat16. */
 static int level(void) {
-    uint32_t a, b, c, d, c1, b7, c81;
+    uint32_t a, b, c, d, c1, a7, b7, c81;
     if (!__get_cpuid(1, &a, &b, &c1, &d)) return 1;
     if (!__get_cpuid(0x80000001, &a, &b, &c81, &d)) return 1;
-    if (!__get_cpuid_count(7, 0, &a, &b7, &c, &d)) b7 = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b7, &c, &d)) a = b7 = 0;
+    if (a < 1 || !__get_cpuid_count(7, 1, &a7, &b, &c, &d)) a7 = 0;
 
     const uint32_t v2 = bit_SSE3 | bit_SSSE3 | bit_SSE4_1 | bit_SSE4_2 | bit_POPCNT | bit_CMPXCHG16B;
     if (!has(c1, v2) || !has(c81, bit_LAHF_LM)) return 1;
@@ -41,11 +44,12 @@ static int level(void) {
     if ((state & 0x6) != 0x6) return 2;
 
     const uint32_t v4 = bit_AVX512F | bit_AVX512BW | bit_AVX512CD | bit_AVX512DQ | bit_AVX512VL;
-    return has(b7, v4) && (state & 0xe6) == 0xe6 ? 4 : 3;
+    if (!has(b7, v4) || (state & 0xe6) != 0xe6) return 3;
+    return has(a7, bit_AVX512BF16) ? 5 : 4;
 }
 
 /* How many entries at the front of `all` this machine cannot run. */
-static size_t unsupported(void) { return (size_t)(4 - level()); }
+static size_t unsupported(void) { return (size_t)(5 - level()); }
 
 /* Bytes of the largest cache; 0 if the processor does not say. Not from sysconf, which multiplies by processors that
  * a virtual machine does not have. */
@@ -85,6 +89,9 @@ const nk_isa *nk_chosen_isa(void) {
     const nk_isa *isa = atomic_load_explicit(&chosen, memory_order_acquire);
     if (!isa) {
         isa = choose();
+#if defined(__x86_64__)
+        __atomic_store_n(&nk_converts_bf16, isa == &x86_64_v4_bf16, __ATOMIC_RELAXED);
+#endif
         atomic_store_explicit(&chosen, isa, memory_order_release);
     }
     return isa;
@@ -96,7 +103,7 @@ int64_t nk_streaming_bytes(void) {
     int64_t bytes = atomic_load_explicit(&found, memory_order_relaxed);
     if (bytes == 0) {
         const int64_t typical = 32 << 20, most = 64 << 20, cache = largest_cache();
-        bytes = (cache == 0 ? typical : cache < most ? cache : most) / 4;
+        bytes = (cache == 0 ? typical : cache < most ? cache : most) / 2;
         atomic_store_explicit(&found, bytes, memory_order_relaxed);
     }
     return bytes;

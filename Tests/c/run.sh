@@ -62,7 +62,7 @@ gcc -std=c99 "${strict[@]}" "$work/every_symbol.c" -o "$work/every_symbol" \
 "$work/every_symbol"
 
 tested=0
-for isa in x86-64-v4 x86-64-v3 x86-64-v2; do
+for isa in x86-64-v4-bf16 x86-64-v4 x86-64-v3 x86-64-v2; do
     native_bits "$isa" > "$work/$isa.bits"
     [ -s "$work/$isa.bits" ] || { echo "this processor has no $isa"; continue; }
     tested=$((tested + 1))
@@ -73,7 +73,9 @@ done
 "$work/process"
 
 # The same bits on every instruction set with a fused multiply-add.
-if [ -s "$work/x86-64-v4.bits" ]; then diff "$work/x86-64-v4.bits" "$work/x86-64-v3.bits"; fi
+for isa in x86-64-v4-bf16 x86-64-v4; do
+    if [ -s "$work/$isa.bits" ]; then diff "$work/$isa.bits" "$work/x86-64-v3.bits"; fi
+done
 
 echo "installation"
 Tests/c/install.sh "$work/elsewhere"

@@ -23,8 +23,8 @@ fi
 mkdir -p "$build/corpus" "$build/findings"
 
 # Each instruction set has loads and stores of its own. One that this processor lacks is replaced by one it has.
-for isa in x86-64-v4 x86-64-v3 x86-64-v2; do
-    NORMKIT_ISA=$isa "$build/fuzz" "$build/corpus" Tests/fuzz/corpus -max_total_time=$((${1:-60} / 3)) -max_len=96 \
+for isa in x86-64-v4-bf16 x86-64-v4 x86-64-v3 x86-64-v2; do
+    NORMKIT_ISA=$isa "$build/fuzz" "$build/corpus" Tests/fuzz/corpus -max_total_time=$((${1:-60} / 4)) -max_len=96 \
         -timeout=20 -artifact_prefix="$build/findings/" -print_final_stats=1 2> "$build/fuzz.log" ||
         { tail -n 60 "$build/fuzz.log" >&2; exit 1; }
     echo "$isa: $(sed -n 's/^stat::number_of_executed_units: *//p' "$build/fuzz.log") inputs"

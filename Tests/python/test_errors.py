@@ -340,7 +340,7 @@ def test_version():
 
 
 def test_instruction_set_has_a_known_name():
-    assert library.isa() in ("x86-64-v2", "x86-64-v3", "x86-64-v4", "arm64")
+    assert library.isa() in ("x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-bf16", "arm64")
 
 
 def test_every_function_on_data_is_described():

@@ -16,14 +16,14 @@ from support.strategies import small
 
 LINE = 64
 
-# Two million elements each: with runs of whole cache lines, with runs of others, and with rows of few channels.
+# Four million elements each: with runs of whole cache lines, with runs of others, and with rows of few channels.
 SIZES = (
-    {"rows": 1064, "size": 2080, "samples": 12, "channels": 64, "positions": 2880, "groups": 8,
-     "outer": 12, "slices": 64, "inner": 2880, "shape": (12, 64, 2880), "axes": (0, 2)},
-    {"rows": 34_001, "size": 65, "samples": 16, "channels": 512, "positions": 265, "groups": 32,
-     "outer": 16, "slices": 512, "inner": 265, "shape": (16, 512, 265), "axes": (1,)},
-    {"rows": 65_537, "size": 32, "samples": 3, "channels": 6, "positions": 120_001, "groups": 3,
-     "outer": 3, "slices": 6, "inner": 120_001, "shape": (3, 120_001, 6), "axes": (1,)},
+    {"rows": 2128, "size": 2080, "samples": 24, "channels": 64, "positions": 2880, "groups": 8,
+     "outer": 24, "slices": 64, "inner": 2880, "shape": (24, 64, 2880), "axes": (0, 2)},
+    {"rows": 68_001, "size": 65, "samples": 32, "channels": 512, "positions": 265, "groups": 32,
+     "outer": 32, "slices": 512, "inner": 265, "shape": (32, 512, 265), "axes": (1,)},
+    {"rows": 135_001, "size": 32, "samples": 3, "channels": 6, "positions": 240_001, "groups": 3,
+     "outer": 3, "slices": 6, "inner": 240_001, "shape": (3, 240_001, 6), "axes": (1,)},
 )  # fmt: skip
 
 

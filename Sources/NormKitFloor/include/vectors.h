@@ -163,7 +163,20 @@ NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 NK_INLINE void nk_from_bf16(nk_u16x16 h, void *v) {
     *(nk_f32x16_there *)v = (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
 }
+#if defined(__AVX512F__)
+/* Whether the processor has an instruction for that: one more than these kernels are compiled for. */
+extern _Bool nk_converts_bf16;
+#endif
 NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
+#if defined(__AVX512F__)
+    if (__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) {
+        nk_u16x16 h;
+        __asm__("vcvtneps2bf16 %1, %0" : "=v"(h) : "v"(v));
+        /* It takes subnormal numbers for zeros. */
+        enum { SUBNORMAL = 0x20 };
+        if (__builtin_expect(_mm512_fpclass_ps_mask((__m512)v, SUBNORMAL) == 0, 1)) return h;
+    }
+#endif
     nk_u32x16 u = (nk_u32x16)v, is_nan = (nk_u32x16)(v != v);
     nk_u32x16 rounded = u + ((((u >> 16) & 1u) + 0x7fffu) & ~is_nan);
     return __builtin_convertvector(rounded >> 16, nk_u16x16);

@@ -172,5 +172,6 @@ def library_path() -> str:
 
 
 def instruction_set() -> str:
-    """Instruction set in use: ``"x86-64-v4"``, ``"x86-64-v3"``, ``"x86-64-v2"``, ``"arm64"`` or ``"none"``."""
+    """Instruction set in use: ``"x86-64-v4-bf16"``, ``"x86-64-v4"``, ``"x86-64-v3"``, ``"x86-64-v2"``, ``"arm64"`` or
+    ``"none"``."""
     return str(library.normkit_isa().decode())

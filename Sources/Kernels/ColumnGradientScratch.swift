@@ -25,10 +25,18 @@ struct ColumnGradientScratch {
 
     @inline(__always)
     func add(_ other: Sums, width: Int) {
-      for j in 0..<width {
-        h[j] += other.h[j]
-        hz[j] += other.hz[j]
-        beside[j] += other.beside[j]
+      add(other.h, to: h, width)
+      add(other.hz, to: hz, width)
+      add(other.beside, to: beside, width)
+    }
+
+    @inline(__always)
+    private func add(_ from: UnsafeMutablePointer<A>, to: UnsafeMutablePointer<A>, _ width: Int) {
+      let from = UnsafeRawPointer(from), to = UnsafeMutableRawPointer(to)
+      var j = 0
+      while j < width {
+        A.store(to, j, A.load(to, j) + A.load(from, j))
+        j &+= 16
       }
     }
   }
@@ -39,6 +47,14 @@ struct ColumnGradientScratch {
   }
   @inline(__always) var pieceSums: Sums<Double> {
     Sums(h: array(3, Double.self), hz: array(4, Double.self), beside: array(5, Double.self))
+  }
+
+  /// The sums of `count` lanes from `lane` on, added up.
+  @inline(__always)
+  func total(_ lane: Int, _ count: Int) -> nk_gradient_sums {
+    nk_gradient_sums(
+      h: sumLanes(sums.h + lane, count), hz: sumLanes(sums.hz + lane, count),
+      beside: sumLanes(sums.beside + lane, count))
   }
 
   /// Sums of the chunk of rows at hand, in the type of computation; what is applied comes later.

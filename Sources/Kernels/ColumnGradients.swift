@@ -116,45 +116,64 @@ extension nk_job {
       }
     }
   }
+
   /// The gradients of the block's sets from the sums of their lanes, and those of the parameters that lanes have.
   @inline(never)
   private func finishGradients<N: Arithmetic>(
     _ block: ColumnBlock, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
   ) {
-    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, sums = scratch.sums
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = segment % self.run == 0
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
-      let lanes = m &* run..<(m &+ 1) &* run, first = parameters
-      var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-      for j in lanes {
-        let lane = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
-        total.add(lane, weight: isByLane ? weight(parameters.next(), as: N.self) : 1)
-      }
-      let error = correct(&total, &scratch.forward.standards[m])
-      if isByLane, let parameterSums {
-        parameters = first
-        for j in lanes {
-          let parameter = parameters.next()
-          parameterSums.dgamma[parameter] += sums.hz[j] - error * sums.h[j]
-          parameterSums.dbeta[parameter] += sums.h[j]
-        }
+      var total: nk_gradient_sums
+      if isByLane && !isBySet {
+        total = finishLanes(m, &parameters, scratch, parameterSums)
+      } else {
+        total = scratch.total(m &* run, run)
+        _ = correct(&total, &scratch.forward.standards[m])
+        if isByLane { weigh(&total, parameters.next(run), parameterSums) }
       }
       scratch.gradients[m] = gradient(block.firstSet &+ m, total, &scratch.forward.standards[m], as: N.self)
     }
   }
 
+  /// The sums of set `m` of a block, whose lanes have parameters of their own.
+  @inline(__always)
+  private func finishLanes<N: Arithmetic>(
+    _ m: Int, _ parameters: inout LaneParameterIndices, _ scratch: ColumnGradientScratch,
+    _ parameterSums: ParameterSums<N>?
+  ) -> nk_gradient_sums {
+    let lanes = m &* Int(run)..<(m &+ 1) &* Int(run), sums = scratch.sums
+    var again = parameters
+    var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
+    for j in lanes {
+      let lane = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
+      total.add(lane, weight: weight(parameters.next(), as: N.self))
+    }
+    let error = correct(&total, &scratch.forward.standards[m])
+    guard let parameterSums else { return total }
+    for j in lanes {
+      let parameter = again.next()
+      parameterSums.dgamma[parameter] += sums.hz[j] - error * sums.h[j]
+      parameterSums.dbeta[parameter] += sums.h[j]
+    }
+    return total
+  }
+
   /// Spreads the gradient of each set of the block, and gamma times the set's factor, over its lanes.
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
-    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = segment % self.run == 0
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
       let gradient = scratch.gradients[m], factor = scratch.forward.standards[m].factor
       let shift = N.narrow(gradient.shift), slope = N.narrow(gradient.slope)
+      var weight = isByLane && isBySet ? weight(parameters.next(run), as: N.self) : 1
       for j in m &* run..<(m &+ 1) &* run {
+        if isByLane && !isBySet { weight = self.weight(parameters.next(), as: N.self) }
         scratch.shift(N.self)[j] = shift
         scratch.slope(N.self)[j] = slope
-        scratch.scale(N.self)[j] = N.narrow((isByLane ? weight(parameters.next(), as: N.self) : 1) * factor)
+        scratch.scale(N.self)[j] = N.narrow(weight * factor)
       }
     }
   }
@@ -173,13 +192,14 @@ private struct LaneParameterIndices {
     left = segment &- block.lane % segment
   }
 
+  /// That of the next `count` lanes, which have the same.
   @inline(__always)
-  mutating func next() -> Int {
+  mutating func next(_ count: Int = 1) -> Int {
     if left == 0 {
       left = segment
       index = index &+ 1 == parameters ? 0 : index &+ 1
     }
-    left &-= 1
+    left &-= count
     return index
   }
 }

@@ -73,7 +73,7 @@ extension nk_job {
       zero(scratch.chunkSecond(N.self), width)
       while NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
         let rows = (row(E.self, x, f), row(E.self, x, f &+ 1), row(E.self, x, f &+ 2), row(E.self, x, f &+ 3))
-        let ahead = f &+ 8 <= end ? reducedOffset(f &+ 4).x &- reducedOffset(f).x : 0
+        let ahead = reducedOffset(rowAhead(of: f, width, end)).x &- reducedOffset(f).x
         forVectors(width) { j, count in
           var lanes = ColumnLanes<E, R>(scratch, j, count)
           lanes.prefetch(rows, ahead)
@@ -93,6 +93,14 @@ extension nk_job {
       }
       joinChunk(R.self, N.self, width, scratch)
     }
+  }
+
+  /// The row that is prefetched while row `f` is summed: some thousand elements of the block further. This row, if there
+  /// are fewer.
+  @inline(__always)
+  func rowAhead(of f: Int, _ width: Int, _ end: Int) -> Int {
+    let next = f &+ max(4, 1024 / width)
+    return next &+ 4 <= end ? next : f
   }
 
   @inline(__always)
@@ -173,6 +181,20 @@ extension ColumnScratch {
     Double.store(firsts, j, first)
     Double.store(seconds, j, second)
   }
+}
+
+/// The sum of `count` lanes. Up to fifteen behind them are read, too.
+@inline(__always)
+func sumLanes(_ values: UnsafePointer<Double>, _ count: Int) -> Double {
+  if count == 1 { return values[0] }
+  let p = UnsafeRawPointer(values)
+  var sum = Double.splat(0), j = 0
+  while j < count {
+    let lanes: SIMD16<Double> = Double.load(p, j)
+    sum = sum + (j &+ 16 <= count ? lanes : Double.fill(lanes, count &- j, Double.splat(0)))
+    j &+= 16
+  }
+  return nk_sum_f64(sum)
 }
 
 @inline(__always)

@@ -64,6 +64,18 @@ extension nk_job {
     return error
   }
 
+  /// Adds what elements with one parameter give to its gradient and to that of its beta, and weighs their sums.
+  @inline(__always)
+  func weigh<N: Arithmetic>(_ sums: inout nk_gradient_sums, _ parameter: Int, _ parameterSums: ParameterSums<N>?) {
+    if let parameterSums {
+      parameterSums.dgamma[parameter] += sums.hz
+      parameterSums.dbeta[parameter] += sums.h
+    }
+    let weight = weight(parameter, as: N.self)
+    sums.h *= weight
+    sums.hz *= weight
+  }
+
   /// gamma of parameter `index`, in the type of computation, times the scale of dy.
   @inline(__always)
   func weight<N: Arithmetic>(_ index: Int, as: N.Type) -> Double {

@@ -72,16 +72,13 @@ private struct GradientRow<E: Element> {
     lanes = GradientLanes(standard, gradient)
   }
 
-  /// Elements i to i + 15, or `count` of them: writes `dx`, and adds to the sums of their parameters.
+  /// The gradient of elements i to i + 15, or `count` of them, which are added to the sums of their parameters.
   @inline(__always)
-  func apply(
-    _ i: Int, _ count: Int, _ gammas: SIMD16<N>, _ dx: UnsafeMutableRawPointer?, streams: Bool,
-    _ recent: inout RecentSums<N>
-  ) {
+  func gradient(_ i: Int, _ count: Int, _ gammas: SIMD16<N>, _ recent: inout RecentSums<N>) -> SIMD16<N> {
     let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
-    if let dx { E.store(dx, i, upTo: count, lanes.terms.apply(dy * gammas, lanes.factor, z), streams: streams) }
     let zero = N.splat(0)
     if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, zero), N.fill(z, count, zero)) }
+    return lanes.terms.apply(dy * gammas, lanes.factor, z)
   }
 }
 
@@ -178,7 +175,7 @@ extension nk_job {
     var i = begin
     while i < end {
       var recent = RecentSums(sums, parameter &+ i)
-      row.apply(i, 16, E.Natural.load(gammas, i), dx, streams: streams, &recent)
+      E.store(dx, i, row.gradient(i, 16, E.Natural.load(gammas, i), &recent), streams: streams)
       recent.put(sums, parameter &+ i)
       i &+= 16
     }
@@ -195,7 +192,8 @@ extension nk_job {
       let i = begin &+ j
       var recent = RecentSums<N>()
       if let sums { recent = RecentSums(sums, parameter &+ i) }
-      row.apply(i, count, N.load(gammas, i), row.dx, streams: false, &recent)
+      let gradient = row.gradient(i, count, N.load(gammas, i), &recent)
+      if let dx = row.dx { E.store(dx, i, upTo: count, gradient) }
       if let sums { recent.put(sums, parameter &+ i) }
     }
   }
@@ -209,7 +207,7 @@ extension nk_job {
     typealias N = E.Natural
     let whole = Int(run) & ~15, gammas = UnsafeRawPointer(self.gammas!)
     var i = 0
-    if let sums, !prefersSingleRows(E.self) {
+    if let sums, streams == 0 {
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
@@ -217,9 +215,12 @@ extension nk_job {
         while i < whole {
           let gamma: SIMD16<N> = N.load(gammas, i)
           var recent = RecentSums(sums, i)
-          row0.apply(i, 16, gamma, dx0, streams: false, &recent)
-          row1.apply(i, 16, gamma, dx1, streams: false, &recent)
+          // Both are loaded before one is stored: rows may begin at the same place in a page, and a processor takes
+          // what is loaded there for what was just stored.
+          let gradient0 = row0.gradient(i, 16, gamma, &recent), gradient1 = row1.gradient(i, 16, gamma, &recent)
           recent.put(sums, i)
+          E.store(dx0, i, gradient0)
+          E.store(dx1, i, gradient1)
           i &+= 16
         }
       }

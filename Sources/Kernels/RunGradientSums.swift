@@ -218,7 +218,7 @@ extension nk_job {
   @inline(__always)
   func areShortGradientRows<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Bool {
     NK_FOUR_VECTORS != 0 && D.isFrequent && E.Natural.self == Float.self && Int(parameter_form) == NK_ELEMENTS
-      && hasGammasOfRows && Int(run) &+ 16 <= gradientChunkLength && Int(gradient) == NK_GRADIENT_FORMED
+      && hasGammasOfRows && Int(run) <= gradientChunkLength && Int(gradient) == NK_GRADIENT_FORMED
       && Int(rule) == NK_INSIDE_SQRT && (Int(statistic) == NK_MOMENTS || Int(statistic) == NK_MEAN_SQUARE)
   }
 

@@ -135,22 +135,14 @@ extension nk_job {
 
   /// The gradient of set `s` from its sums; adds to the gradients of its parameters, unless they have a part in the
   /// sums of elements.
-  @inline(__always)
+  @inline(never)
   func finishGradient<N: Arithmetic>(
     _ s: Int, _ total: nk_gradient_sums, _ standard: inout nk_standard, _ sums: ParameterSums<N>?
   ) -> nk_gradient {
     var total = total
     let error = correct(&total, &standard)
     switch Int(parameter_form) {
-    case NK_ONE_PER_SET:
-      let first = firstParameter(s)
-      if let sums {
-        sums.dgamma[first] += total.hz
-        sums.dbeta[first] += total.h
-      }
-      let weight = weight(first, as: N.self)
-      total.h *= weight
-      total.hz *= weight
+    case NK_ONE_PER_SET: weigh(&total, firstParameter(s), sums)
     case NK_SEGMENTS:
       guard let sums else { break }
       let first = firstParameter(s)

@@ -31,6 +31,8 @@ protocol Arithmetic: ActivationArithmetic {
   static func fill(_ v: SIMD16<Self>, _ count: Int, _ fill: SIMD16<Self>) -> SIMD16<Self>
   /// Brings sixteen values to the order of lanes that `MixedBF16` has.
   static func mix(_ values: UnsafeMutablePointer<Self>)
+  /// The same for thirty-two values and those of a pair.
+  static func mixPair(_ values: UnsafeMutablePointer<Self>)
   static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Self>
   static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Self>)
   static func narrow(_ value: Double) -> Self
@@ -83,6 +85,7 @@ extension Float: Arithmetic {
     changed(v) { nk_fill_f32(&$0, Int64(count), fill) }
   }
   @inline(__always) static func mix(_ values: UnsafeMutablePointer<Float>) { nk_mix_f32(values) }
+  @inline(__always) static func mixPair(_ values: UnsafeMutablePointer<Float>) { nk_mix_two_f32(values) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Float> {
     p.loadUnaligned(fromByteOffset: index &* 4, as: SIMD16<Float>.self)
   }
@@ -124,6 +127,7 @@ extension Double: Arithmetic {
     changed(v) { nk_fill_f64(&$0, Int64(count), fill) }
   }
   @inline(__always) static func mix(_ values: UnsafeMutablePointer<Double>) { nk_mix_f64(values) }
+  @inline(__always) static func mixPair(_ values: UnsafeMutablePointer<Double>) { nk_mix_two_f64(values) }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Double> {
     p.loadUnaligned(fromByteOffset: index &* 8, as: SIMD16<Double>.self)
   }

@@ -7,6 +7,8 @@ protocol Change {
   associatedtype E: Element
   /// Of sixteen elements, or of the first `length`. `i` is the index of the first.
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural>
+  /// Of a pair, if elements prefer pairs.
+  func applyPair(_ lanes: Pair<E.Natural>, _ i: Int) -> Pair<E.Natural>
   /// Applies it to `count` elements from `i` on, fewer than sixteen: by a call, because that is rare and much code.
   /// What is called applies `applyLanes`.
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int)
@@ -22,6 +24,10 @@ extension Change {
     // The last vector may share elements with the one before it, and is read before those are written in place.
     let rest = E.load(x, last, as: N.self)
     var i = 0
+    while E.prefersPairs && i &+ 32 <= last {
+      E.storePair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
+      i &+= 32
+    }
     while i < last {
       E.store(y, i, apply(E.load(x, i, as: N.self), i, 16))
       i &+= 16
@@ -35,6 +41,10 @@ extension Change {
     // As `forVectors` with a head does, which costs runs that are not streamed several instructions each.
     var i = min(streams ? E.elementsBeforeLine(y) : count, count)
     if i > 0 { applyPart(x, y, 0, i) }
+    while E.prefersPairs && i &+ 32 <= count {
+      E.streamPair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
+      i &+= 32
+    }
     while i &+ 16 <= count {
       E.store(y, i, apply(E.load(x, i, as: E.Natural.self), i, 16), streams: true)
       i &+= 16

@@ -227,7 +227,18 @@ private struct Rows<E: Element> {
     while f &+ 4 <= end {
       let row0 = Row<E>(self, f, byRow: byRow), row1 = Row<E>(self, f &+ 1, byRow: byRow)
       let row2 = Row<E>(self, f &+ 2, byRow: byRow), row3 = Row<E>(self, f &+ 3, byRow: byRow)
-      forVectors(width) { j, count in
+      var first = 0
+      while E.prefersPairs && first &+ 32 <= width {
+        let lanes = LanePair(scratch.coefficients(N.self), first)
+        let y0 = row0.applyPair(lanes, first, byRow: byRow), y1 = row1.applyPair(lanes, first, byRow: byRow)
+        let y2 = row2.applyPair(lanes, first, byRow: byRow), y3 = row3.applyPair(lanes, first, byRow: byRow)
+        row0.storePair(first, y0)
+        row1.storePair(first, y1)
+        row2.storePair(first, y2)
+        row3.storePair(first, y3)
+        first &+= 32
+      }
+      forVectors(from: first, width) { j, count in
         let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
         let y0 = row0.apply(lanes, j, count, byRow: byRow), y1 = row1.apply(lanes, j, count, byRow: byRow)
         let y2 = row2.apply(lanes, j, count, byRow: byRow), y3 = row3.apply(lanes, j, count, byRow: byRow)
@@ -246,6 +257,18 @@ private struct Rows<E: Element> {
   func applyOneByOne(_ first: Int, byRow: Bool, anyWide: Bool) {
     for f in first..<end {
       let row = Row<E>(self, f, byRow: byRow)
+      if E.prefersPairs && !anyWide {
+        // They begin where lines do if they are streamed.
+        var first = 0
+        while first &+ 32 <= width {
+          row.storePair(first, row.applyPair(LanePair(scratch.coefficients(N.self), first), first, byRow: byRow))
+          first &+= 32
+        }
+        forVectors(from: first, width) { j, count in
+          row.store(j, count, row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow))
+        }
+        continue
+      }
       forVectors(head: row.streams ? E.elementsBeforeLine(row.y) : 0, width) { j, count in
         var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow)
         if anyWide {
@@ -289,6 +312,19 @@ private struct Row<E: Element> {
   }
 
   @inline(__always)
+  func applyPair(_ lanes: LanePair<N>, _ j: Int, byRow: Bool) -> Pair<N> {
+    let x = E.loadPair(x + j &* E.size)
+    return Pair(
+      first: lanes.first.apply(x.first, parameters, byRow: byRow),
+      second: lanes.second.apply(x.second, parameters, byRow: byRow))
+  }
+
+  @inline(__always)
+  func storePair(_ j: Int, _ result: Pair<N>) {
+    E.storePair(y, j, result, streams: streams)
+  }
+
+  @inline(__always)
   func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
     E.store(y, j, upTo: count, result, streams: streams)
   }
@@ -318,10 +354,23 @@ private struct LaneCoefficients<A: Arithmetic> {
   }
 }
 
+/// Those of a pair.
+private struct LanePair<A: Arithmetic> {
+  let first, second: LaneCoefficients<A>
+
+  @inline(__always)
+  init(_ coefficients: ColumnScratch.Coefficients<A>, _ j: Int) {
+    first = LaneCoefficients(coefficients, j)
+    second = LaneCoefficients(coefficients, j &+ 16)
+  }
+}
+
 extension ColumnScratch {
   /// Brings what is applied to the order of lanes that `E` has.
   @inline(__always)
   fileprivate func arrange<E: Element>(_: E.Type, _ width: Int, anyWide: Bool) {
+    // What needs Double is not taken in pairs.
+    if anyWide && E.prefersPairs { return }
     coefficients(E.Natural.self).arrange(E.self, width)
     if anyWide {
       wideCoefficients.arrange(E.self, width)

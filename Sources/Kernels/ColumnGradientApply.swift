@@ -31,8 +31,38 @@ private struct Row<E: Element, D: Derivative> {
   /// dx of `count` lanes from `j` on.
   @inline(__always)
   func gradient(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
-    let (value, dy) = start.load(E.self, j, count)
-    return lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(value), value, lanes.quantity))
+    let (x, dy) = start.load(E.self, j, count)
+    return gradient(lanes, x, dy)
+  }
+
+  /// dx of a pair of lanes from `j` on.
+  @inline(__always)
+  func gradientPair(_ lanes: LanePair<N>, _ j: Int) -> Pair<N> {
+    let x = E.loadPair(start.x + j &* E.size), dy = E.loadPair(start.dy + j &* E.size)
+    return Pair(
+      first: gradient(lanes.first, x.first, dy.first), second: gradient(lanes.second, x.second, dy.second))
+  }
+
+  @inline(__always)
+  private func gradient(_ lanes: ColumnLanes<N>, _ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
+    lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(x), x, lanes.quantity))
+  }
+
+  @inline(__always)
+  func storePair(_ j: Int, _ result: Pair<N>, streams: Bool) {
+    guard let dx = start.dx else { return }
+    E.storePair(dx, j, result, streams: streams)
+  }
+}
+
+/// The lanes of a pair.
+private struct LanePair<A: Arithmetic> {
+  let first, second: ColumnLanes<A>
+
+  @inline(__always)
+  init(_ scratch: ColumnGradientScratch, _ j: Int) {
+    first = ColumnLanes(scratch, j)
+    second = ColumnLanes(scratch, j &+ 16)
   }
 }
 
@@ -93,7 +123,18 @@ extension nk_job {
     while D.isFrequent && NK_FOUR_VECTORS != 0 && !streams && f &+ 4 <= end {
       let row0 = Row<M, D>(start: row(M.self, block, f)), row1 = Row<M, D>(start: row(M.self, block, f &+ 1))
       let row2 = Row<M, D>(start: row(M.self, block, f &+ 2)), row3 = Row<M, D>(start: row(M.self, block, f &+ 3))
-      forVectors(width) { j, count in
+      var first = 0
+      while M.prefersPairs && first &+ 32 <= width {
+        let lanes = LanePair<N>(scratch, first)
+        let dx0 = row0.gradientPair(lanes, first), dx1 = row1.gradientPair(lanes, first)
+        let dx2 = row2.gradientPair(lanes, first), dx3 = row3.gradientPair(lanes, first)
+        row0.storePair(first, dx0, streams: streams)
+        row1.storePair(first, dx1, streams: streams)
+        row2.storePair(first, dx2, streams: streams)
+        row3.storePair(first, dx3, streams: streams)
+        first &+= 32
+      }
+      forVectors(from: first, width) { j, count in
         let lanes = ColumnLanes<N>(scratch, j)
         let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
         let dx2 = row2.gradient(lanes, j, count), dx3 = row3.gradient(lanes, j, count)
@@ -106,6 +147,20 @@ extension nk_job {
     }
     while f < end {
       let row = Row<M, D>(start: row(M.self, block, f))
+      if M.prefersPairs {
+        // They begin where lines do if they are streamed.
+        var first = 0
+        while first &+ 32 <= width {
+          let lanes = LanePair<N>(scratch, first)
+          row.storePair(first, row.gradientPair(lanes, first), streams: streams)
+          first &+= 32
+        }
+        forVectors(from: first, width) { j, count in
+          row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
+        }
+        f &+= 1
+        continue
+      }
       let head = streams ? row.start.dx.map { M.elementsBeforeLine($0) } ?? 0 : 0
       forVectors(head: head, width) { j, count in
         row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)

@@ -72,7 +72,7 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     scratch.pieceSums.clear(width: width)
-    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS
+    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS, distance = rowsAhead(width)
     let end = min((piece &+ 1) &* Int(piece_length), Int(reduced.extent))
     var f = piece &* Int(piece_length)
     while f < end {
@@ -84,8 +84,9 @@ extension nk_job {
         let rows = (row0, row1, row2, row3)
         // Tensors that may be in cache, and narrow rows, the processor's own prefetching brings as well. Double would
         // be worth it, too, but not the code.
-        if N.self == Float.self && _slowPath(streams != 0 && width >= 128) {
-          let next = reducedOffset(rowAhead(of: f, width, end)), here = reducedOffset(f)
+        let next = f &+ distance
+        if N.self == Float.self && _slowPath(streams != 0 && width >= 128 && next &+ 4 <= end) {
+          let next = reducedOffset(next), here = reducedOffset(f)
           let ahead = (x: (next.x &- here.x) &* E.size, dy: (next.y &- here.y) &* E.size)
           addFourRows(E.self, D.self, rows, width, weighs, scratch, ahead)
         } else {

@@ -66,6 +66,7 @@ extension nk_job {
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
     typealias N = E.Natural
+    let distance = rowsAhead(width)
     var f = begin
     while f < end {
       let chunkEnd = min(f &+ chunkRows, end)
@@ -73,7 +74,7 @@ extension nk_job {
       zero(scratch.chunkSecond(N.self), width)
       while NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
         let rows = (row(E.self, x, f), row(E.self, x, f &+ 1), row(E.self, x, f &+ 2), row(E.self, x, f &+ 3))
-        let ahead = reducedOffset(rowAhead(of: f, width, end)).x &- reducedOffset(f).x
+        let ahead = f &+ distance &+ 4 <= end ? reducedOffset(f &+ distance).x &- reducedOffset(f).x : 0
         forVectors(width) { j, count in
           var lanes = ColumnLanes<E, R>(scratch, j, count)
           lanes.prefetch(rows, ahead)
@@ -95,13 +96,9 @@ extension nk_job {
     }
   }
 
-  /// The row that is prefetched while row `f` is summed: some thousand elements of the block further. This row, if there
-  /// are fewer.
+  /// How many rows behind the one that is summed another is prefetched: some thousand elements of a block.
   @inline(__always)
-  func rowAhead(of f: Int, _ width: Int, _ end: Int) -> Int {
-    let next = f &+ max(4, 1024 / width)
-    return next &+ 4 <= end ? next : f
-  }
+  func rowsAhead(_ width: Int) -> Int { max(4, 1024 / width) }
 
   @inline(__always)
   private func row<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ f: Int) -> UnsafeRawPointer {

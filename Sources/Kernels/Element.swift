@@ -18,11 +18,34 @@ protocol Element {
   static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
   /// Element `index`.
   static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double
-  /// Brings values of `count` elements to the order in which `load` gives these, sixteen at a time.
+  /// Whether thirty-two elements are cheaper to take together, in an order of their own.
+  static var prefersPairs: Bool { get }
+  static func loadPair(_ p: UnsafeRawPointer) -> Pair<Natural>
+  static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
+  /// Past the caches, to a multiple of 32 bytes.
+  static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
+  /// Brings values of `count` elements to the order in which `load` gives these, sixteen at a time, or `loadPair`.
   static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int)
 }
 
+/// The lanes of thirty-two elements.
+struct Pair<A: Arithmetic> {
+  var first, second: SIMD16<A>
+}
+
 extension Element {
+  @inline(__always) static var prefersPairs: Bool { false }
+  @inline(__always) static func loadPair(_ p: UnsafeRawPointer) -> Pair<Natural> {
+    Pair(first: load(p), second: load(p + 16 &* size))
+  }
+  @inline(__always) static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>) {
+    store(p, v.first)
+    store(p + 16 &* size, v.second)
+  }
+  @inline(__always) static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>) {
+    stream(p, v.first)
+    stream(p + 16 &* size, v.second)
+  }
   @inline(__always) static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {}
 
   /// Sixteen elements from `index` on, as the type `A` of a computation.
@@ -50,6 +73,11 @@ extension Element {
   @inline(__always)
   static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Natural>, streams: Bool) {
     if _slowPath(streams) { stream(p + index &* size, v) } else { store(p + index &* size, v) }
+  }
+
+  @inline(__always)
+  static func storePair(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: Pair<Natural>, streams: Bool) {
+    if _slowPath(streams) { streamPair(p + index &* size, v) } else { storePair(p + index &* size, v) }
   }
 
   /// The first `count` of sixteen elements from `index` on, which may be all; the other lanes are 0.
@@ -144,7 +172,8 @@ enum BF16: Element {
   }
 }
 
-/// BF16 with the elements of even indices first, then those of odd ones, except where the usual order is as cheap.
+/// BF16 with the elements of even indices first, then those of odd ones: of a vector, or of a pair of them where
+/// registers are wide.
 enum MixedBF16: Element {
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
@@ -160,9 +189,28 @@ enum MixedBF16: Element {
     nk_store_part_mixed_bf16(p, Int64(count), v)
   }
   @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double { BF16.value(p, index) }
+  @inline(__always) static var prefersPairs: Bool { hasWideRegisters }
+  @inline(__always) static func loadPair(_ p: UnsafeRawPointer) -> Pair<Float> {
+    var pair = Pair(first: SIMD16<Float>(), second: SIMD16<Float>())
+    nk_load_two_bf16(p, &pair.first, &pair.second)
+    return pair
+  }
+  @inline(__always) static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Float>) {
+    nk_store_two_bf16(p, v.first, v.second)
+  }
+  @inline(__always) static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Float>) {
+    nk_stream_two_bf16(p, v.first, v.second)
+  }
   @inline(__always)
   static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {
     var i = 0
+    if prefersPairs {
+      while i &+ 32 <= count {
+        A.mixPair(values + i)
+        i &+= 32
+      }
+      return
+    }
     while i < count {
       A.mix(values + i)
       i &+= 16

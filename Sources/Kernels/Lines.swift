@@ -12,12 +12,11 @@ extension Element {
   }
 }
 
-/// Vectors of `count` elements: where each starts, and how many elements it has.
+/// Vectors of `count` elements: where each starts, and how many elements it has. `first`: where the first starts.
 @inline(__always)
-func forVectors(_ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
-  let whole = count & ~15
-  var i = 0
-  while i < whole {
+func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  var i = first
+  while i &+ 16 <= count {
     body(i, 16)
     i &+= 16
   }

@@ -29,6 +29,16 @@ protocol LaneParameters {
   var inAnyForm: AnyForm { get }
 }
 
+extension LaneParameters {
+  /// Scales and shifts a pair of lanes whose parameters are elements `i` to `i + 31`.
+  @inline(__always)
+  func applyPair<P: Element, A: Arithmetic>(_: P.Type, _ z: Pair<A>, _ i: Int) -> Pair<A> {
+    Pair(
+      first: apply(z.first) { A.narrow(P.Natural.widen(P.loadPair($0 + i &* P.size).first)) },
+      second: apply(z.second) { A.narrow(P.Natural.widen(P.loadPair($0 + i &* P.size).second)) })
+  }
+}
+
 struct Scale: LaneParameters {
   let gamma: UnsafeRawPointer
   @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: nil, isOnePlus: false) }

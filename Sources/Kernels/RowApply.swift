@@ -62,6 +62,12 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
   }
 
   @inline(__always)
+  func applyPair(_ lanes: Pair<E.Natural>, _ i: Int) -> Pair<E.Natural> {
+    nk_prefetch(next + i &* E.size)
+    return parameters.applyPair(P.self, Pair(first: row.apply(lanes.first), second: row.apply(lanes.second)), i)
+  }
+
+  @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
     applyRowPart(E.self, P.self, x, y, i, count, terms, parameters.inAnyForm)
   }
@@ -95,6 +101,9 @@ struct RowLanes<A: Arithmetic> {
   /// Subtracts from the mean, because then the subtraction takes `x` from memory.
   @inline(__always)
   func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(mean - x, negative, offset) }
+
+  @inline(__always)
+  func applyPair(_ x: Pair<A>) -> Pair<A> { Pair(first: apply(x.first), second: apply(x.second)) }
 }
 
 /// Four rows at once, which share the parameters that are loaded for them: whole vectors only. Where registers are
@@ -107,10 +116,22 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
   let terms: RowTerms<E.Natural>
 
   @inline(__always)
+  var mixed: FourRows<E.Mixed, P.Mixed> { FourRows<E.Mixed, P.Mixed>(x: x, y: y, count: count, terms: terms) }
+
+  @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
     typealias N = E.Natural
     let row0 = terms.lanes(0), row1 = terms.lanes(1), row2 = terms.lanes(2), row3 = terms.lanes(3)
     var i = 0
+    while E.prefersPairs && i &+ 32 <= count {
+      let z0 = row0.applyPair(E.loadPair(x.0 + i &* E.size)), z1 = row1.applyPair(E.loadPair(x.1 + i &* E.size))
+      let z2 = row2.applyPair(E.loadPair(x.2 + i &* E.size)), z3 = row3.applyPair(E.loadPair(x.3 + i &* E.size))
+      E.storePair(y.0 + i &* E.size, parameters.applyPair(P.self, z0, i))
+      E.storePair(y.1 + i &* E.size, parameters.applyPair(P.self, z1, i))
+      E.storePair(y.2 + i &* E.size, parameters.applyPair(P.self, z2, i))
+      E.storePair(y.3 + i &* E.size, parameters.applyPair(P.self, z3, i))
+      i &+= 32
+    }
     while i &+ 16 <= count {
       let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
       let z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
@@ -205,7 +226,12 @@ extension nk_job {
   ) {
     let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
     let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
-    chooseParameters(P.self, from: 0, for: FourRows<E, P>(x: x, y: y, count: count, terms: terms))
+    let rows = FourRows<E, P>(x: x, y: y, count: count, terms: terms)
+    if E.self == P.self {
+      chooseParameters(P.self, from: 0, for: rows.mixed)
+    } else {
+      chooseParameters(P.self, from: 0, for: rows)
+    }
     let done = count & ~15
     if done == count { return }
     applyRows(

@@ -24,6 +24,11 @@ private struct Uniform<E: Element>: Change {
   func apply(_ lanes: SIMD16<N>, _ i: Int, _ length: Int) -> SIMD16<N> { N.fma(mean - lanes, negativeScale, shift) }
 
   @inline(__always)
+  func applyPair(_ lanes: Pair<N>, _ i: Int) -> Pair<N> {
+    Pair(first: apply(lanes.first, i, 16), second: apply(lanes.second, i, 16))
+  }
+
+  @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
     applyUniformPart(E.self, x, y, i, count, standard, gamma: gamma, beta: beta)
   }

@@ -33,7 +33,12 @@ func applyUniformGradient<E: Element, D: Derivative>(
   if _slowPath(streams) {
     forVectors(head: E.elementsBeforeLine(dx), count) { i, length in change.apply(i, length, streams: true) }
   } else {
-    forVectors(count) { i, length in change.apply(i, length, streams: false) }
+    var first = 0
+    while E.Mixed.prefersPairs && first &+ 32 <= count {
+      change.applyPair(first)
+      first &+= 32
+    }
+    forVectors(from: first, count) { i, length in change.apply(i, length, streams: false) }
   }
 }
 
@@ -46,6 +51,16 @@ private struct UniformGradient<E: Element, D: Derivative> {
   /// gamma times the factor.
   let scale: SIMD16<N>
   let quantity: SIMD16<N>
+
+  /// Of a pair from `i` on.
+  @inline(__always)
+  func applyPair(_ i: Int) {
+    let x = E.loadPair(x + i &* E.size), dy = E.loadPair(dy + i &* E.size)
+    let first = D.direction(lanes.row.apply(x.first), x.first, quantity)
+    let second = D.direction(lanes.row.apply(x.second), x.second, quantity)
+    E.storePair(dx + i &* E.size, Pair(
+      first: lanes.terms.apply(dy.first, scale, first), second: lanes.terms.apply(dy.second, scale, second)))
+  }
 
   /// Of `length` elements from `i` on.
   @inline(__always)

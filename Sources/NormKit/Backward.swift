@@ -63,7 +63,7 @@ extension Request {
     job.chooseParameterForm()
     job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
-    let threads = threadsWorth(bytes: 2 * runs.elements &* types.dataSize)
+    let threads = threadsWorth(bytes: 2 * runs.elements &* types.statisticsSize)
     let isShared = job.isWorthSharing(threads) && isShareable(sets)
     cutIntoStrips(isShared ? 1 : threads)
 

@@ -140,6 +140,6 @@ struct Request: ~Copyable {
     view.enter(&job)
     job.cut()
     job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
-    job.execute(bytes: runs.elements &* types.dataSize, with: kernel)
+    job.execute(bytes: runs.elements &* types.statisticsSize, with: kernel)
   }
 }

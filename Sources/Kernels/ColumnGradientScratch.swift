@@ -10,7 +10,7 @@ struct ColumnGradientScratch {
 
   @inline(__always)
   private func array<T>(_ index: Int, _: T.Type) -> UnsafeMutablePointer<T> {
-    (forward.base + index &* (Int(NK_BLOCK_LANES) &* 8)).assumingMemoryBound(to: T.self)
+    (forward.base + index &* Int(NK_ARRAY_BYTES)).assumingMemoryBound(to: T.self)
   }
 
   struct Sums<A: Arithmetic> {

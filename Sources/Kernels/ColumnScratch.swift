@@ -7,7 +7,7 @@ struct ColumnScratch {
 
   @inline(__always)
   private func array<T>(_ index: Int, _: T.Type) -> UnsafeMutablePointer<T> {
-    (base + index &* (Int(NK_BLOCK_LANES) &* 8)).assumingMemoryBound(to: T.self)
+    (base + index &* Int(NK_ARRAY_BYTES)).assumingMemoryBound(to: T.self)
   }
 
   /// Sums of the pieces so far, and of the piece at hand.

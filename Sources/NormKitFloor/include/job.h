@@ -236,7 +236,8 @@ enum {
 /* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */
 enum {
     NK_BLOCK_LANES = 512,
-    NK_SCRATCH_BYTES = NK_BLOCK_LANES * 144
+    NK_ARRAY_BYTES = NK_BLOCK_LANES * 8 + 192,
+    NK_SCRATCH_BYTES = 18 * NK_ARRAY_BYTES
 };
 
 /* Tasks begin … end - 1 of one phase, on one instruction set. scratch: NK_SCRATCH_BYTES, aligned to 64. */

@@ -62,15 +62,37 @@ extension nk_stage {
       var i = 0
       if bias == nil, let source, let other {
         let x = source + row &* sourceBytes, added = other + row &* otherBytes
-        while i &+ 16 <= Int(length) {
-          put(E.self, W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
-          i &+= 16
+        if E.self == W.self {
+          i = addVectors(E.Mixed.self, E.Mixed.self, row, x, added)
+        } else {
+          i = addVectors(E.self, W.self, row, x, added)
         }
       }
       if i < Int(length) { gatherRest(E.self, W.self, row, from: i) }
       row &+= 1
     }
     if streams != 0 { nk_finish_streams() }
+  }
+
+  /// Adds the whole vectors of two rows. Returns how many elements that are.
+  @inline(__always)
+  private func addVectors<E: Element, W: Element>(
+    _: E.Type, _: W.Type, _ row: Int, _ x: UnsafeRawPointer, _ added: UnsafeRawPointer
+  ) -> Int {
+    typealias A = W.Natural
+    var i = 0
+    if E.self == W.self {
+      while W.prefersPairs && i &+ 32 <= Int(length) {
+        let a = W.loadPair(x + i &* W.size), b = W.loadPair(added + i &* W.size)
+        putPair(W.self, row, i, Pair(first: a.first + b.first, second: a.second + b.second))
+        i &+= 32
+      }
+    }
+    while i &+ 16 <= Int(length) {
+      put(E.self, W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
+      i &+= 16
+    }
+    return i
   }
 
   /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy
@@ -106,6 +128,14 @@ extension nk_stage {
     store(W.self, row, i, count, v)
     guard E.self == W.self, let destination else { return }
     W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v, streams: streams != 0)
+    bringNear(row, i)
+  }
+
+  @inline(__always)
+  private func putPair<W: Element>(_: W.Type, _ row: Int, _ i: Int, _ v: Pair<W.Natural>) {
+    W.storePair(work + row &* Int(work_step) &* W.size, i, v, streams: false)
+    guard let destination else { return }
+    W.storePair(destination + row &* Int(destination_step) &* W.size, i, v, streams: streams != 0)
     bringNear(row, i)
   }
 

@@ -222,7 +222,8 @@ extension nk_job {
     typealias N = E.Natural
     let whole = Int(run) & ~15, gammas = UnsafeRawPointer(self.gammas!)
     var i = 0
-    if let sums, streams == 0 {
+    if let sums {
+      let streams = self.streams != 0
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
@@ -234,8 +235,8 @@ extension nk_job {
           // what is loaded there for what was just stored.
           let gradient0 = row0.gradient(i, 16, gamma, &recent), gradient1 = row1.gradient(i, 16, gamma, &recent)
           recent.put(sums, i)
-          E.store(dx0, i, gradient0)
-          E.store(dx1, i, gradient1)
+          E.store(dx0, i, gradient0, streams: streams)
+          E.store(dx1, i, gradient1, streams: streams)
           i &+= 16
         }
       }

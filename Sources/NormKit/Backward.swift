@@ -61,7 +61,8 @@ extension Request {
     view.enter(&job)
     job.cut()
     job.chooseParameterForm()
-    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
+    job.chooseStreams(
+      bytes: runs.elements &* types.dataSize, elementSize: types.dataSize, threads: nk_thread_count())
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
     let threads = threadsWorth(bytes: 2 * runs.elements &* types.statisticsSize)
     let isShared = job.isWorthSharing(threads) && isShareable(sets)

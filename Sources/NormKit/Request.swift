@@ -139,7 +139,8 @@ struct Request: ~Copyable {
     guard runs.elements > 0 else { return }
     view.enter(&job)
     job.cut()
-    job.chooseStreams(bytes: runs.elements &* types.dataSize, elementSize: types.dataSize)
+    job.chooseStreams(
+      bytes: runs.elements &* types.dataSize, elementSize: types.dataSize, threads: nk_thread_count())
     job.execute(bytes: runs.elements &* types.statisticsSize, with: kernel)
   }
 }

@@ -8,11 +8,14 @@ private let leastUnaligned = 512
 
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
-  /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache.
-  mutating func chooseStreams(bytes: Int, elementSize: Int) {
+  /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
+  /// threads share the way to memory, but each has its own to the caches: they use it for twice as much, or, backward,
+  /// half as much again.
+  mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32 = 1) {
     let isBackward = gradient != Int32(NK_FORWARD)
     let tensors = isBackward ? 3 : 2
-    guard let target = isBackward ? dx : y, bytes >= Int(nk_streaming_bytes()) / tensors else { return }
+    let most = Int(nk_streaming_bytes()), least = threads == 1 ? most : isBackward ? most / 2 * 3 : most * 2
+    guard let target = isBackward ? dx : y, bytes >= least / tensors else { return }
     // In place, what is overwritten has just been read.
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }

@@ -34,9 +34,9 @@
  *    infinity where a mean of S is subtracted; where none is (RMS, weights, norms), x / infinity is 0 for the finite
  *    elements and NaN for the infinite ones. With given statistics, an element changes nothing but its own result.
  *  - The same input gives the same bits for any number of threads, for any number of samples or rows around it, in
- *    place or not, on x86-64-v3, x86-64-v4 and arm64. What may change last bits: x86-64-v2, which has no fused
- *    multiply-add; a gap between samples or positions, where S runs across it; an extent of 1 in the place of a
- *    larger one. Which NaN a NaN is, is not defined.
+ *    place or not, on x86-64-v3, x86-64-v4, x86-64-v4-bf16 and arm64. What may change last bits: x86-64-v2, which has
+ *    no fused multiply-add; a gap between samples or positions, where S runs across it; an extent of 1 in the place
+ *    of a larger one. Which NaN a NaN is, is not defined.
  *  - An empty S (no elements) is a successful no-op unless its statistics are asked for.
  *
  * Copyright (c) 2026 the NormKit authors. MIT licence. */
@@ -887,9 +887,10 @@ NORMKIT_API int32_t normkit_version(void);
 NORMKIT_API const char *normkit_version_string(void);
 
 /* Name of the instruction set in use: "x86-64-v4-bf16" (x86-64-v4 with instructions for bfloat16), "x86-64-v4",
- * "x86-64-v3", "x86-64-v2" or "arm64"; "none" if the processor has none of them. The best one that processor and operating system support is chosen once, at the first call
- * that needs it. The environment variable NORMKIT_ISA, set to one of these names before that call, chooses a
- * lower one; a name that is unknown or not supported is ignored. */
+ * "x86-64-v3", "x86-64-v2" or "arm64"; "none" if the processor has none of them. The best one that processor and
+ * operating system support is chosen once, at the first call that needs it. The environment variable NORMKIT_ISA,
+ * set to one of these names before that call, chooses a lower one; a name that is unknown or not supported is
+ * ignored. */
 NORMKIT_API const char *normkit_isa(void);
 
 /* How many threads one call may use, the caller's own counted. 1 unless the environment variable

@@ -189,7 +189,8 @@ NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
 #if defined(__x86_64__) && !defined(__AVX512F__)
 #define NK_MIX(v) __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)
 #define NK_BLEND(a, b)                                                                                        \
-    __builtin_shufflevector((nk_u16x16)(a), (nk_u16x16)(b), 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31)
+    __builtin_shufflevector((nk_u16x16)(a), (nk_u16x16)(b), 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12,   \
+                            29, 14, 31)
 typedef nk_u32x8 nk_words;
 typedef nk_u16x16 nk_word_halves;
 #else
@@ -246,8 +247,8 @@ NK_INLINE void nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd, nk_u16x32 *h)
     *h = nk_round_words((nk_u32x16)even, (nk_u32x16)odd);
 #else
     nk_u16x16 low = nk_to_bf16(even), high = nk_to_bf16(odd);
-    *h = __builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26,
-                                 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    *h = __builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25,
+                                 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 #endif
 }
 

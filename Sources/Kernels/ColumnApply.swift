@@ -259,12 +259,12 @@ private struct Rows<E: Element> {
       let row = Row<E>(self, f, byRow: byRow)
       if E.prefersPairs && !anyWide {
         // They begin where lines do if they are streamed.
-        var first = 0
-        while first &+ 32 <= width {
-          row.storePair(first, row.applyPair(LanePair(scratch.coefficients(N.self), first), first, byRow: byRow))
-          first &+= 32
+        var whole = 0
+        while whole &+ 32 <= width {
+          row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole, byRow: byRow))
+          whole &+= 32
         }
-        forVectors(from: first, width) { j, count in
+        forVectors(from: whole, width) { j, count in
           row.store(j, count, row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow))
         }
         continue

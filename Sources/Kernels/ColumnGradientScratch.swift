@@ -49,14 +49,6 @@ struct ColumnGradientScratch {
     Sums(h: array(3, Double.self), hz: array(4, Double.self), beside: array(5, Double.self))
   }
 
-  /// The sums of `count` lanes from `lane` on, added up.
-  @inline(__always)
-  func total(_ lane: Int, _ count: Int) -> nk_gradient_sums {
-    nk_gradient_sums(
-      h: sumLanes(sums.h + lane, count), hz: sumLanes(sums.hz + lane, count),
-      beside: sumLanes(sums.beside + lane, count))
-  }
-
   /// Sums of the chunk of rows at hand, in the type of computation; what is applied comes later.
   @inline(__always) func chunkSums<A: Arithmetic>(_: A.Type) -> Sums<A> {
     Sums(h: array(10, A.self), hz: array(11, A.self), beside: array(12, A.self))
@@ -85,5 +77,27 @@ struct ColumnGradientScratch {
     E.arrange(scale(N.self), width)
     E.arrange(shift(N.self), width)
     E.arrange(slope(N.self), width)
+  }
+}
+
+extension ColumnGradientScratch.Sums<Double> {
+  /// The sums of `count` lanes from `lane` on, added up.
+  @inline(__always)
+  func total(_ lane: Int, _ count: Int) -> nk_gradient_sums {
+    nk_gradient_sums(h: sum(h + lane, count), hz: sum(hz + lane, count), beside: sum(beside + lane, count))
+  }
+
+  /// Up to fifteen lanes behind `count` are read, too.
+  @inline(__always)
+  private func sum(_ lanes: UnsafePointer<Double>, _ count: Int) -> Double {
+    if count == 1 { return lanes[0] }
+    let p = UnsafeRawPointer(lanes)
+    var sum = Double.splat(0), j = 0
+    while j < count {
+      let v: SIMD16<Double> = Double.load(p, j)
+      sum = sum + (j &+ 16 <= count ? v : Double.fill(v, count &- j, Double.splat(0)))
+      j &+= 16
+    }
+    return nk_sum_f64(sum)
   }
 }

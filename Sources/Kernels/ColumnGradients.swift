@@ -117,19 +117,23 @@ extension nk_job {
     }
   }
 
+  /// Whether the lanes of a set have one parameter.
+  @inline(__always)
+  private var haveSetsOneParameter: Bool { parameters == 1 || segment % run == 0 }
+
   /// The gradients of the block's sets from the sums of their lanes, and those of the parameters that lanes have.
   @inline(never)
   private func finishGradients<N: Arithmetic>(
     _ block: ColumnBlock, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
   ) {
-    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = segment % self.run == 0
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
       var total: nk_gradient_sums
       if isByLane && !isBySet {
         total = finishLanes(m, &parameters, scratch, parameterSums)
       } else {
-        total = scratch.total(m &* run, run)
+        total = scratch.sums.total(m &* run, run)
         _ = correct(&total, &scratch.forward.standards[m])
         if isByLane { weigh(&total, parameters.next(run), parameterSums) }
       }
@@ -137,19 +141,22 @@ extension nk_job {
     }
   }
 
-  /// The sums of set `m` of a block, whose lanes have parameters of their own.
+  /// The sums of set `m` of a block, whose lanes have several parameters: lanes are weighed before they are added, in
+  /// the order in which those with one parameter are.
   @inline(__always)
   private func finishLanes<N: Arithmetic>(
     _ m: Int, _ parameters: inout LaneParameterIndices, _ scratch: ColumnGradientScratch,
     _ parameterSums: ParameterSums<N>?
   ) -> nk_gradient_sums {
-    let lanes = m &* Int(run)..<(m &+ 1) &* Int(run), sums = scratch.sums
+    let lanes = m &* Int(run)..<(m &+ 1) &* Int(run), sums = scratch.sums, weighed = scratch.chunkSums(Double.self)
     var again = parameters
-    var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
     for j in lanes {
-      let lane = nk_gradient_sums(h: sums.h[j], hz: sums.hz[j], beside: sums.beside[j])
-      total.add(lane, weight: weight(parameters.next(), as: N.self))
+      let weight = weight(parameters.next(), as: N.self)
+      weighed.h[j] = weight * sums.h[j]
+      weighed.hz[j] = weight * sums.hz[j]
+      weighed.beside[j] = sums.beside[j]
     }
+    var total = weighed.total(lanes.lowerBound, lanes.count)
     let error = correct(&total, &scratch.forward.standards[m])
     guard let parameterSums else { return total }
     for j in lanes {
@@ -163,7 +170,7 @@ extension nk_job {
   /// Spreads the gradient of each set of the block, and gamma times the set's factor, over its lanes.
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
-    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = segment % self.run == 0
+    let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
       let gradient = scratch.gradients[m], factor = scratch.forward.standards[m].factor

@@ -180,20 +180,6 @@ extension ColumnScratch {
   }
 }
 
-/// The sum of `count` lanes. Up to fifteen behind them are read, too.
-@inline(__always)
-func sumLanes(_ values: UnsafePointer<Double>, _ count: Int) -> Double {
-  if count == 1 { return values[0] }
-  let p = UnsafeRawPointer(values)
-  var sum = Double.splat(0), j = 0
-  while j < count {
-    let lanes: SIMD16<Double> = Double.load(p, j)
-    sum = sum + (j &+ 16 <= count ? lanes : Double.fill(lanes, count &- j, Double.splat(0)))
-    j &+= 16
-  }
-  return nk_sum_f64(sum)
-}
-
 @inline(__always)
 func zero<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {
   let p = UnsafeMutableRawPointer(values)

@@ -22,7 +22,7 @@ protocol Element {
   static var prefersPairs: Bool { get }
   static func loadPair(_ p: UnsafeRawPointer) -> Pair<Natural>
   static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
-  /// Past the caches, to a multiple of 32 bytes.
+  /// Past the caches, as `stream`.
   static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
   /// Brings values of `count` elements to the order in which `load` gives these, sixteen at a time, or `loadPair`.
   static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int)

@@ -64,7 +64,7 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
   @inline(__always)
   func applyPair(_ lanes: Pair<E.Natural>, _ i: Int) -> Pair<E.Natural> {
     nk_prefetch(next + i &* E.size)
-    return parameters.applyPair(P.self, Pair(first: row.apply(lanes.first), second: row.apply(lanes.second)), i)
+    return parameters.applyPair(P.self, row.applyPair(lanes), i)
   }
 
   @inline(__always)

@@ -56,19 +56,20 @@ private struct UniformGradient<E: Element, D: Derivative> {
   @inline(__always)
   func applyPair(_ i: Int) {
     let x = E.loadPair(x + i &* E.size), dy = E.loadPair(dy + i &* E.size)
-    let first = D.direction(lanes.row.apply(x.first), x.first, quantity)
-    let second = D.direction(lanes.row.apply(x.second), x.second, quantity)
-    E.storePair(dx + i &* E.size, Pair(
-      first: lanes.terms.apply(dy.first, scale, first), second: lanes.terms.apply(dy.second, scale, second)))
+    E.storePair(
+      dx + i &* E.size, Pair(first: gradient(x.first, dy.first), second: gradient(x.second, dy.second)))
   }
 
   /// Of `length` elements from `i` on.
   @inline(__always)
   func apply(_ i: Int, _ length: Int, streams: Bool) {
-    let value = E.load(x, i, upTo: length, as: N.self)
-    let direction = D.direction(lanes.row.apply(value), value, quantity)
-    let result = lanes.terms.apply(E.load(dy, i, upTo: length, as: N.self), scale, direction)
-    E.store(dx, i, upTo: length, result, streams: streams)
+    let x = E.load(x, i, upTo: length, as: N.self), dy = E.load(dy, i, upTo: length, as: N.self)
+    E.store(dx, i, upTo: length, gradient(x, dy), streams: streams)
+  }
+
+  @inline(__always)
+  private func gradient(_ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
+    lanes.terms.apply(dy, scale, D.direction(lanes.row.apply(x), x, quantity))
   }
 }
 
@@ -241,7 +242,7 @@ extension nk_job {
         }
       }
     }
-    // Stretches whose sums stay in the first cache.
+    // What is left, and rows of which not all is wanted: in stretches whose sums stay in the first cache.
     while i < Int(run) {
       let end = min(i &+ 512, Int(run))
       for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), i, end, 0, sums) }

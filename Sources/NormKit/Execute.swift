@@ -3,7 +3,7 @@
 import CNormKit
 import NormKitFloor
 
-/// Bytes of data that a thread must get before it pays to wake it, and if it is awake.
+/// Bytes of data, in the type of computation, that a thread must get before it pays to wake it, and if it is awake.
 private let bytesPerThread = 128 * 1024
 private let bytesPerThreadAwake = 32 * 1024
 
@@ -15,7 +15,7 @@ func threadsWorth(bytes: Int) -> Int {
 }
 
 extension nk_job {
-  /// Runs the job. `bytes`: the size of x.
+  /// Runs the job. `bytes`: the size of x in the type of computation.
   mutating func execute(bytes: Int, with kernel: nk_kernel) {
     let threads = threadsWorth(bytes: bytes)
     if threads > 1 {

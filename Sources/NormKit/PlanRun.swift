@@ -122,7 +122,8 @@ struct PlannedRun {
     (job.gamma, job.beta) = plan.pointee.scaleAndShift(o)
     plan.pointee.placeStatistics(o, in: &job, set: 0, parameter: 0)
     let elementSize = plan.pointee.types.dataSize
-    job.chooseStreams(bytes: plan.pointee.elements &* elementSize, elementSize: elementSize)
+    job.chooseStreams(
+      bytes: plan.pointee.elements &* elementSize, elementSize: elementSize, threads: Int32(truncatingIfNeeded: parts))
     var tasks = Int(job.units), kernelPhase = NK_WHOLE
     if plan.pointee.isShared && parts > 1 {
       let memory = aligned(o.workspace)

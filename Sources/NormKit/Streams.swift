@@ -10,7 +10,7 @@ extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
   /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
   /// threads share the way to memory, but each has its own to the caches: they use it for twice as much, or, backward,
-  /// half as much again.
+  /// half as much again. How a plan that does more is cut into blocks does not depend on them.
   mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32 = 1) {
     let isBackward = gradient != Int32(NK_FORWARD)
     let tensors = isBackward ? 3 : 2

@@ -1,4 +1,5 @@
 #include "processor.h"
+#include "vectors.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,7 +16,7 @@ static const nk_isa x86_64_v3 = {"x86-64-v3", nk_run_x86_64_v3};
 static const nk_isa x86_64_v4 = {"x86-64-v4", nk_run_x86_64_v4};
 static const nk_isa x86_64_v4_bf16 = {"x86-64-v4-bf16", nk_run_x86_64_v4};
 static const nk_isa *const all[] = {&x86_64_v4_bf16, &x86_64_v4, &x86_64_v3, &x86_64_v2};
-bool nk_converts_bf16;
+_Bool nk_converts_bf16;
 
 /* Register state that the operating system saves when it switches threads. A processor may have AVX while the
  * system does not know it: the registers would then be lost at any moment. */

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support import library, tensors
@@ -15,7 +16,7 @@ from support.checks import assert_same_bits, assert_same_with_gaps
 from support.dtypes import DTYPES, F16, F32, F64
 from support.execute import Run, execute
 from support.memory import Offset
-from support.methods import TYPED, Method
+from support.methods import TYPED, Method, method
 from support.problem import Problem
 from support.strategies import small
 
@@ -103,6 +104,21 @@ def test_each_output_alone(dtype):
                 run = execute(problem.asking_for(name, *required))
                 part = {name: wanted.outputs[name] for name in run.outputs}
                 assert_same_bits(run, Run(wanted.status, part), f"{name} alone: {problem}")
+
+
+@pytest.mark.parametrize("length", [7, 9, 16, 49])
+@every_dtype
+def test_dx_without_gamma(dtype, length):
+    """In columns, it is the same whether gradients of parameters are wanted or not, and with a gamma of ones."""
+    sizes = {"samples": 11, "channels": 5, "positions": length, "layout": 1}
+    last = {"samples": 3, "channels": 3 * length, "positions": 9, "groups": 3, "layout": 2}
+    for name, chosen in (("batch_norm_training_backward", sizes), ("group_norm_backward", last)):
+        problem = small(method(name), dtype, **chosen)
+        dx = execute(problem.with_inputs(gamma=np.ones_like(problem.inputs["gamma"]))).outputs["dx"]
+        absent = problem.with_inputs(gamma=None)
+        for outputs in (absent.outputs, ("dx",)):
+            run = execute(absent.asking_for(*outputs))
+            assert_same_bits(Run(run.status, {"dx": run.outputs["dx"]}), Run(0, {"dx": dx}), f"{outputs}, {problem}")
 
 
 @every_dtype

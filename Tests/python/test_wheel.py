@@ -101,7 +101,7 @@ def test_module_runs(installed):
                           capture_output=True, text=True, check=True).stdout.strip()
     assert re.fullmatch(
         rf"version +\d+\.\d+\.\d+\nlibrary +{re.escape(site)}/normkit/libnormkit.so\n"
-        r"instruction set +(x86-64-v[234]|arm64)\nthreads +[1-9]\d*\n",
+        r"instruction set +(x86-64-v[234](-bf16)?|arm64)\nthreads +[1-9]\d*\n",
         printed,
     )
 

@@ -233,7 +233,9 @@ enum {
     NK_STAGE = 9
 };
 
-/* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. */
+/* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. Arrays of lanes
+ * lie three cache lines further apart than they have to, so that a lane of them all does not fill one set of a cache;
+ * up to fifteen entries behind an array may be read. */
 enum {
     NK_BLOCK_LANES = 512,
     NK_ARRAY_BYTES = NK_BLOCK_LANES * 8 + 192,

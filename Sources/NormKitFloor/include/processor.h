@@ -14,8 +14,8 @@ typedef struct {
  * Chosen at the first call, in any thread; never NULL. */
 const nk_isa *nk_chosen_isa(void);
 
-/* Tensors of together so many bytes or more are written past the caches: half of the largest cache, which others use
- * too. Found at the first call, in any thread. */
+/* From how many bytes on, of all tensors together, one thread writes past the caches: half of the largest cache, which
+ * others use too, but no more than 32 MiB. Found at the first call, in any thread. */
 int64_t nk_streaming_bytes(void);
 
 #endif

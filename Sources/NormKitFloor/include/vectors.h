@@ -164,9 +164,10 @@ NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 NK_INLINE void nk_from_bf16(nk_u16x16 h, void *v) {
     *(nk_f32x16_there *)v = (nk_f32x16)(__builtin_convertvector(h, nk_u32x16) << 16);
 }
-#if defined(__AVX512F__)
-/* Whether the processor has an instruction for that: one more than these kernels are compiled for. */
-extern _Bool nk_converts_bf16;
+#if defined(__x86_64__)
+/* Whether there is an instruction for that, which only some of the processors with AVX-512 have. Set when the
+ * instruction set is chosen. */
+extern __attribute__((visibility("hidden"))) _Bool nk_converts_bf16;
 enum { NK_SUBNORMAL = 0x20 };
 #endif
 NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
@@ -184,8 +185,8 @@ NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
 }
 
 /* The same with the elements in mixed order: those with even indices, then those with odd ones. They lie in the lower
- * and upper halves of words of 32 bits, so that nothing has to be moved between lanes, and are rounded as halves, all by
- * one instruction. Where a register holds sixteen lanes, two vectors are mixed, and a single one is not. */
+ * and upper halves of words of 32 bits, so that nothing has to be moved between lanes, and are rounded as halves, all
+ * by one instruction. With AVX-512, two vectors are mixed, and a single one is not; elsewhere, none is. */
 #if defined(__x86_64__) && !defined(__AVX512F__)
 #define NK_MIX(v) __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)
 #define NK_BLEND(a, b)                                                                                        \

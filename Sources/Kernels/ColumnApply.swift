@@ -257,19 +257,14 @@ private struct Rows<E: Element> {
   func applyOneByOne(_ first: Int, byRow: Bool, anyWide: Bool) {
     for f in first..<end {
       let row = Row<E>(self, f, byRow: byRow)
-      if E.prefersPairs && !anyWide {
-        // They begin where lines do if they are streamed.
-        var whole = 0
-        while whole &+ 32 <= width {
-          row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole, byRow: byRow))
-          whole &+= 32
-        }
-        forVectors(from: whole, width) { j, count in
-          row.store(j, count, row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow))
-        }
-        continue
+      var whole = 0
+      while E.prefersPairs && !anyWide && whole &+ 32 <= width {
+        row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole, byRow: byRow))
+        whole &+= 32
       }
-      forVectors(head: row.streams ? E.elementsBeforeLine(row.y) : 0, width) { j, count in
+      // Rows of what prefers pairs begin where lines do if they are streamed.
+      let head = row.streams && !E.prefersPairs ? E.elementsBeforeLine(row.y) : 0
+      forVectors(from: whole, head: head, width) { j, count in
         var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow)
         if anyWide {
           var wide = N.widen(row.load(j, count)), chosen = N.widen(result)

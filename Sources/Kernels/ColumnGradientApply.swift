@@ -147,22 +147,14 @@ extension nk_job {
     }
     while f < end {
       let row = Row<M, D>(start: row(M.self, block, f))
-      if M.prefersPairs {
-        // They begin where lines do if they are streamed.
-        var first = 0
-        while first &+ 32 <= width {
-          let lanes = LanePair<N>(scratch, first)
-          row.storePair(first, row.gradientPair(lanes, first), streams: streams)
-          first &+= 32
-        }
-        forVectors(from: first, width) { j, count in
-          row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
-        }
-        f &+= 1
-        continue
+      var whole = 0
+      while M.prefersPairs && whole &+ 32 <= width {
+        row.storePair(whole, row.gradientPair(LanePair<N>(scratch, whole), whole), streams: streams)
+        whole &+= 32
       }
-      let head = streams ? row.start.dx.map { M.elementsBeforeLine($0) } ?? 0 : 0
-      forVectors(head: head, width) { j, count in
+      // Rows of what prefers pairs begin where lines do if they are streamed.
+      let head = streams && !M.prefersPairs ? row.start.dx.map { M.elementsBeforeLine($0) } ?? 0 : 0
+      forVectors(from: whole, head: head, width) { j, count in
         row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
       }
       f &+= 1

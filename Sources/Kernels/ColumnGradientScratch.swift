@@ -22,23 +22,6 @@ struct ColumnGradientScratch {
       zero(hz, width)
       zero(beside, width)
     }
-
-    @inline(__always)
-    func add(_ other: Sums, width: Int) {
-      add(other.h, to: h, width)
-      add(other.hz, to: hz, width)
-      add(other.beside, to: beside, width)
-    }
-
-    @inline(__always)
-    private func add(_ from: UnsafeMutablePointer<A>, to: UnsafeMutablePointer<A>, _ width: Int) {
-      let from = UnsafeRawPointer(from), to = UnsafeMutableRawPointer(to)
-      var j = 0
-      while j < width {
-        A.store(to, j, A.load(to, j) + A.load(from, j))
-        j &+= 16
-      }
-    }
   }
 
   /// Sums of the pieces so far, and of the piece at hand.
@@ -81,6 +64,18 @@ struct ColumnGradientScratch {
 }
 
 extension ColumnGradientScratch.Sums<Double> {
+  /// Adds those of a chunk or of a piece.
+  @inline(__always)
+  func add<B: Arithmetic>(_ other: ColumnGradientScratch.Sums<B>, width: Int) {
+    var j = 0
+    while j < width {
+      B.add(B.load(UnsafeRawPointer(other.h), j), to: h, j)
+      B.add(B.load(UnsafeRawPointer(other.hz), j), to: hz, j)
+      B.add(B.load(UnsafeRawPointer(other.beside), j), to: beside, j)
+      j &+= 16
+    }
+  }
+
   /// The sums of `count` lanes from `lane` on, added up.
   @inline(__always)
   func total(_ lane: Int, _ count: Int) -> nk_gradient_sums {

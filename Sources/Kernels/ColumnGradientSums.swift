@@ -103,7 +103,7 @@ extension nk_job {
         }
         f &+= 1
       }
-      scratch.joinChunk(N.self, width)
+      scratch.pieceSums.add(scratch.chunkSums(N.self), width: width)
     }
   }
 
@@ -142,19 +142,4 @@ extension nk_job {
   /// Index of the parameter that all lanes of row `f` have.
   @inline(__always)
   func rowParameter(_ outer: Int, _ f: Int) -> Int { (outer &* Int(reduced.extent) &+ f) % Int(parameters) }
-}
-
-extension ColumnGradientScratch {
-  /// Adds the sums of a chunk to those of the piece.
-  @inline(__always)
-  fileprivate func joinChunk<A: Arithmetic>(_: A.Type, _ width: Int) {
-    let chunk = chunkSums(A.self), piece = pieceSums
-    var j = 0
-    while j < width {
-      A.add(A.load(UnsafeRawPointer(chunk.h), j), to: piece.h, j)
-      A.add(A.load(UnsafeRawPointer(chunk.hz), j), to: piece.hz, j)
-      A.add(A.load(UnsafeRawPointer(chunk.beside), j), to: piece.beside, j)
-      j &+= 16
-    }
-  }
 }

@@ -26,8 +26,8 @@ func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: 
 /// The same where the first has `head` elements, fewer than sixteen, or is whole if that is 0. What has no head is
 /// passed quicker without asking.
 @inline(__always)
-func forVectors(head: Int, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
-  var i = 0, part = min(head, count)
+func forVectors(from first: Int = 0, head: Int, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  var i = first, part = min(head, count &- first)
   while true {
     if part > 0 {
       body(i, part)

@@ -7,8 +7,8 @@ extension nk_job {
   /// Whether sets are such rows, and have to be standardized. Their terms are set then, too.
   @inline(__always)
   func areShortRows<E: Element, R: Reduction>(_: E.Type, _: R.Type) -> Bool {
-    Int(source) == NK_FORMED && NK_FOUR_VECTORS != 0 && R.Change.isFrequent && E.Natural.self == Float.self && reduced.extent == 1
-      && Int(run) <= chunkLength(Float.self)
+    Int(source) == NK_FORMED && NK_FOUR_VECTORS != 0 && R.Change.isFrequent && E.Natural.self == Float.self
+      && reduced.extent == 1 && Int(run) <= chunkLength(Float.self)
   }
 
   /// What standardizes rows `first` to `first + count - 1`, of which there are `mostSets` at most.

@@ -1,4 +1,4 @@
-#include "vectors.h"
+#include "halves.h"
 
 #if !defined(__F16C__) && !defined(__aarch64__)
 

@@ -1,5 +1,5 @@
 #include "processor.h"
-#include "vectors.h"
+#include "halves.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

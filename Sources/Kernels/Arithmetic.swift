@@ -33,6 +33,8 @@ protocol Arithmetic: ActivationArithmetic {
   static func mix(_ values: UnsafeMutablePointer<Self>)
   /// The same for thirty-two values and those of a pair.
   static func mixPair(_ values: UnsafeMutablePointer<Self>)
+  /// Brings the lanes of a pair of `MixedBF16` back to the order of elements.
+  static func unmix(_ first: inout SIMD16<Self>, _ second: inout SIMD16<Self>)
   static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Self>
   static func store(_ p: UnsafeMutableRawPointer, _ index: Int, _ v: SIMD16<Self>)
   static func narrow(_ value: Double) -> Self
@@ -86,6 +88,9 @@ extension Float: Arithmetic {
   }
   @inline(__always) static func mix(_ values: UnsafeMutablePointer<Float>) { nk_mix_f32(values) }
   @inline(__always) static func mixPair(_ values: UnsafeMutablePointer<Float>) { nk_mix_two_f32(values) }
+  @inline(__always) static func unmix(_ first: inout SIMD16<Float>, _ second: inout SIMD16<Float>) {
+    nk_unmix_f32(&first, &second)
+  }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Float> {
     p.loadUnaligned(fromByteOffset: index &* 4, as: SIMD16<Float>.self)
   }
@@ -128,6 +133,9 @@ extension Double: Arithmetic {
   }
   @inline(__always) static func mix(_ values: UnsafeMutablePointer<Double>) { nk_mix_f64(values) }
   @inline(__always) static func mixPair(_ values: UnsafeMutablePointer<Double>) { nk_mix_two_f64(values) }
+  @inline(__always) static func unmix(_ first: inout SIMD16<Double>, _ second: inout SIMD16<Double>) {
+    nk_unmix_f64(&first, &second)
+  }
   @inline(__always) static func load(_ p: UnsafeRawPointer, _ index: Int) -> SIMD16<Double> {
     p.loadUnaligned(fromByteOffset: index &* 8, as: SIMD16<Double>.self)
   }

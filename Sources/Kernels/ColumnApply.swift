@@ -187,147 +187,167 @@ extension nk_job {
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int,
     _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
-    typealias M = E.Mixed
     let anyWide = spread(E.self, P.self, lane, width, scratch)
-    scratch.arrange(M.self, width, anyWide: anyWide)
+    scratch.arrange(E.Mixed.self, width, anyWide: anyWide)
+    let rows = Rows<E.Mixed>(job: self, x: x, y: y, width: width, scratch: scratch)
+    if !changesByRow { return rows.apply(begin, end, anyWide: anyWide, as: LikeOthers.self) }
     var f = begin
     while f < end {
       let chunkEnd = min(f &+ chunkRows, end)
-      if changesByRow { gatherRowParameters(P.self, outer, f, chunkEnd, scratch) }
-      let rows = Rows<M>(job: self, x: x, y: y, begin: f, end: chunkEnd, width: width, scratch: scratch)
-      // Stores past the caches suffer from many rows at once.
-      let isOneByOne = streams != 0 || NK_FOUR_VECTORS == 0
-      if anyWide || isOneByOne && changesByRow {
-        rows.applyOneByOne(f, byRow: changesByRow, anyWide: anyWide)
-      } else if isOneByOne {
-        rows.applyOneByOne(f, byRow: false, anyWide: false)
-      } else if changesByRow {
-        rows.apply(byRow: true)
-      } else {
-        rows.apply(byRow: false)
-      }
+      gatherRowParameters(P.self, outer, f, chunkEnd, scratch)
+      rows.apply(f, chunkEnd, anyWide: anyWide, as: WithParameters.self)
       f = chunkEnd
     }
   }
 }
 
-/// A chunk of rows of one block.
+/// Rows of one block.
 private struct Rows<E: Element> {
   typealias N = E.Natural
   let job: nk_job
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
-  let begin, end, width: Int
+  let width: Int
   let scratch: ColumnScratch
 
-  /// Four rows at a time, which share the coefficients that are loaded for them.
+  /// Rows `begin ..< end`, whose parameters are those in the scratch memory if rows have their own.
   @inline(__always)
-  func apply(byRow: Bool) {
-    var f = begin
-    while f &+ 4 <= end {
-      let row0 = Row<E>(self, f, byRow: byRow), row1 = Row<E>(self, f &+ 1, byRow: byRow)
-      let row2 = Row<E>(self, f &+ 2, byRow: byRow), row3 = Row<E>(self, f &+ 3, byRow: byRow)
-      var first = 0
-      while E.prefersPairs && first &+ 32 <= width {
-        let lanes = LanePair(scratch.coefficients(N.self), first)
-        let y0 = row0.applyPair(lanes, first, byRow: byRow), y1 = row1.applyPair(lanes, first, byRow: byRow)
-        let y2 = row2.applyPair(lanes, first, byRow: byRow), y3 = row3.applyPair(lanes, first, byRow: byRow)
-        row0.storePair(first, y0)
-        row1.storePair(first, y1)
-        row2.storePair(first, y2)
-        row3.storePair(first, y3)
-        first &+= 32
-      }
-      forVectors(from: first, width) { j, count in
-        let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
-        let y0 = row0.apply(lanes, j, count, byRow: byRow), y1 = row1.apply(lanes, j, count, byRow: byRow)
-        let y2 = row2.apply(lanes, j, count, byRow: byRow), y3 = row3.apply(lanes, j, count, byRow: byRow)
-        row0.store(j, count, y0)
-        row1.store(j, count, y1)
-        row2.store(j, count, y2)
-        row3.store(j, count, y3)
-      }
-      f &+= 4
-    }
-    applyOneByOne(f, byRow: byRow, anyWide: false)
+  func apply<F: RowForm>(_ begin: Int, _ end: Int, anyWide: Bool, as: F.Type) {
+    if anyWide { return applyWide(begin, end, byRow: F.self == WithParameters.self) }
+    applyInPairs(begin, end, as: F.self)
   }
 
-  /// Rows from `first` on. Lanes that need Double get it, and the others what they get elsewhere.
-  @inline(__always)
-  func applyOneByOne(_ first: Int, byRow: Bool, anyWide: Bool) {
-    for f in first..<end {
-      let row = Row<E>(self, f, byRow: byRow)
+  /// Two rows at a time, which share the coefficients that are loaded for them. Stores past the caches, and what comes
+  /// from memory, suffer from more at once.
+  @inline(never)
+  private func applyInPairs<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
+    var f = begin
+    while NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
+      let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
+      let head = row0.head
+      if head != row1.head { break }
       var whole = 0
-      while E.prefersPairs && !anyWide && whole &+ 32 <= width {
-        row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole, byRow: byRow))
+      while E.prefersPairs && whole &+ 32 <= width {
+        let lanes = LanePair(scratch.coefficients(N.self), whole)
+        let y0 = row0.applyPair(lanes, whole), y1 = row1.applyPair(lanes, whole)
+        row0.storePair(whole, y0)
+        row1.storePair(whole, y1)
         whole &+= 32
       }
-      // Rows of what prefers pairs begin where lines do if they are streamed.
-      let head = row.streams && !E.prefersPairs ? E.elementsBeforeLine(row.y) : 0
       forVectors(from: whole, head: head, width) { j, count in
-        var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count, byRow: byRow)
-        if anyWide {
-          var wide = N.widen(row.load(j, count)), chosen = N.widen(result)
-          scratch.applyInDouble(j, &wide, row.parameters, &chosen)
-          result = N.narrow(chosen)
-        }
-        row.store(j, count, result)
+        let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+        let y0 = row0.apply(lanes, j, count), y1 = row1.apply(lanes, j, count)
+        row0.store(j, count, y0)
+        row1.store(j, count, y1)
+      }
+      f &+= 2
+    }
+    while f < end {
+      let row = Row<E, F>(self, f, begin)
+      var whole = 0
+      while E.prefersPairs && whole &+ 32 <= width {
+        row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole))
+        whole &+= 32
+      }
+      forVectors(from: whole, head: row.head, width) { j, count in
+        row.store(j, count, row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
+      }
+      f &+= 1
+    }
+  }
+
+  /// Rows in which some lanes need Double. They get it, and the others what they get elsewhere.
+  @inline(never)
+  private func applyWide(_ begin: Int, _ end: Int, byRow: Bool) {
+    for f in begin..<end {
+      let row = Row<E, LikeOthers>(self, f, begin)
+      let parameters = byRow ? WithParameters.parameters(scratch, f &- begin) : row.parameters
+      forVectors(head: row.head, width) { j, count in
+        var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count)
+        if byRow { result = parameters.apply(result) }
+        var wide = N.widen(row.load(j, count)), chosen = N.widen(result)
+        scratch.applyInDouble(j, &wide, parameters, &chosen)
+        row.store(j, count, N.narrow(chosen))
       }
     }
   }
 }
 
 /// One row.
-private struct Row<E: Element> {
+private struct Row<E: Element, F: RowForm> {
   typealias N = E.Natural
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
-  let streams: Bool
   let parameters: RowParameters
+  let streams: Bool
 
+  /// `first`: the row whose parameters are the first in the scratch memory.
   @inline(__always)
-  init(_ rows: Rows<E>, _ f: Int, byRow: Bool) {
-    let offset = rows.job.reducedOffset(f), k = f &- rows.begin
+  init(_ rows: Rows<E>, _ f: Int, _ first: Int) {
+    let offset = rows.job.reducedOffset(f)
     x = rows.x + offset.x &* E.size
     y = rows.y + offset.y &* E.size
+    parameters = F.parameters(rows.scratch, f &- first)
     streams = rows.job.streams != 0
-    parameters = byRow
-      ? RowParameters(gamma: rows.scratch.rowGammas[k], beta: rows.scratch.rowBetas[k])
-      : RowParameters(gamma: 1, beta: 0)
+  }
+
+  /// Elements before the first line that is stored past the caches. Rows of what prefers pairs begin where lines do.
+  @inline(__always) var head: Int { streams && !E.prefersPairs ? E.elementsBeforeLine(y) : 0 }
+
+  @inline(__always)
+  func load(_ j: Int, _ count: Int) -> SIMD16<N> { E.load(x, j, upTo: count, as: N.self) }
+
+  @inline(__always)
+  func apply(_ lanes: LaneCoefficients<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
+    F.apply(parameters, lanes.apply(load(j, count)))
   }
 
   @inline(__always)
-  func load(_ j: Int, _ count: Int) -> SIMD16<N> {
-    E.load(x, j, upTo: count, as: N.self)
-  }
-
-  @inline(__always)
-  func apply(_ lanes: LaneCoefficients<N>, _ j: Int, _ count: Int, byRow: Bool) -> SIMD16<N> {
-    lanes.apply(load(j, count), parameters, byRow: byRow)
-  }
-
-  @inline(__always)
-  func applyPair(_ lanes: LanePair<N>, _ j: Int, byRow: Bool) -> Pair<N> {
+  func applyPair(_ lanes: LanePair<N>, _ j: Int) -> Pair<N> {
     let x = E.loadPair(x + j &* E.size)
     return Pair(
-      first: lanes.first.apply(x.first, parameters, byRow: byRow),
-      second: lanes.second.apply(x.second, parameters, byRow: byRow))
+      first: F.apply(parameters, lanes.first.apply(x.first)),
+      second: F.apply(parameters, lanes.second.apply(x.second)))
   }
 
   @inline(__always)
-  func storePair(_ j: Int, _ result: Pair<N>) {
-    E.storePair(y, j, result, streams: streams)
-  }
+  func storePair(_ j: Int, _ result: Pair<N>) { E.storePair(y, j, result, streams: streams) }
 
   @inline(__always)
-  func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
-    E.store(y, j, upTo: count, result, streams: streams)
-  }
+  func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) { E.store(y, j, upTo: count, result, streams: streams) }
 }
 
 /// gamma and beta that all lanes of a row have.
 private struct RowParameters {
   let gamma, beta: Double
+
+  @inline(__always)
+  func apply<A: Arithmetic>(_ y: SIMD16<A>) -> SIMD16<A> {
+    A.fma(y, A.splat(A.narrow(gamma)), A.splat(A.narrow(beta)))
+  }
+}
+
+/// Whether rows have parameters of their own. A type, so that loops do not ask.
+private protocol RowForm {
+  /// Those of the row that is `k` rows behind the first whose parameters were gathered.
+  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters
+  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A>
+}
+
+private enum WithParameters: RowForm {
+  @inline(__always)
+  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters {
+    RowParameters(gamma: scratch.rowGammas[k], beta: scratch.rowBetas[k])
+  }
+  @inline(__always)
+  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A> { parameters.apply(y) }
+}
+
+private enum LikeOthers: RowForm {
+  @inline(__always)
+  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters { RowParameters(gamma: 1, beta: 0) }
+  @inline(__always)
+  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A> { y }
 }
 
 /// y = (mean - x) * scale + offset, sixteen lanes: the subtraction takes `x` from memory, and `scale` is the factor
@@ -343,10 +363,7 @@ private struct LaneCoefficients<A: Arithmetic> {
   }
 
   @inline(__always)
-  func apply(_ x: SIMD16<A>, _ parameters: RowParameters, byRow: Bool) -> SIMD16<A> {
-    let y = A.fma(mean - x, scale, offset)
-    return byRow ? A.fma(y, A.splat(A.narrow(parameters.gamma)), A.splat(A.narrow(parameters.beta))) : y
-  }
+  func apply(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(mean - x, scale, offset) }
 }
 
 /// Those of a pair.
@@ -378,7 +395,7 @@ extension ColumnScratch {
   fileprivate func applyInDouble(
     _ j: Int, _ x: inout SIMD16<Double>, _ parameters: RowParameters, _ results: inout SIMD16<Double>
   ) {
-    let wide = LaneCoefficients<Double>(wideCoefficients, j).apply(x, parameters, byRow: true)
+    let wide = parameters.apply(LaneCoefficients<Double>(wideCoefficients, j).apply(x))
     nk_replace_f64(&results, Float.widen(Float.load(UnsafeRawPointer(self.wide), j)), wide)
   }
 }

@@ -43,6 +43,13 @@ private struct Row<E: Element, D: Derivative> {
       first: gradient(lanes.first, x.first, dy.first), second: gradient(lanes.second, x.second, dy.second))
   }
 
+  /// Elements before the first line that is stored past the caches. Rows of what prefers pairs begin where lines do.
+  @inline(__always)
+  func head(streams: Bool) -> Int {
+    guard streams && !E.prefersPairs, let dx = start.dx else { return 0 }
+    return E.elementsBeforeLine(dx)
+  }
+
   @inline(__always)
   private func gradient(_ lanes: ColumnLanes<N>, _ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
     lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(x), x, lanes.quantity))
@@ -119,31 +126,26 @@ extension nk_job {
     scratch.arrange(M.self, width)
     let streams = self.streams != 0
     var f = begin
-    // Stores past the caches suffer from many rows at once.
-    while D.isFrequent && NK_FOUR_VECTORS != 0 && !streams && f &+ 4 <= end {
+    // Two rows share the coefficients that are loaded for them. Stores past the caches suffer from more at once.
+    while D.isFrequent && NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
       let row0 = Row<M, D>(start: row(M.self, block, f)), row1 = Row<M, D>(start: row(M.self, block, f &+ 1))
-      let row2 = Row<M, D>(start: row(M.self, block, f &+ 2)), row3 = Row<M, D>(start: row(M.self, block, f &+ 3))
-      var first = 0
-      while M.prefersPairs && first &+ 32 <= width {
-        let lanes = LanePair<N>(scratch, first)
-        let dx0 = row0.gradientPair(lanes, first), dx1 = row1.gradientPair(lanes, first)
-        let dx2 = row2.gradientPair(lanes, first), dx3 = row3.gradientPair(lanes, first)
-        row0.storePair(first, dx0, streams: streams)
-        row1.storePair(first, dx1, streams: streams)
-        row2.storePair(first, dx2, streams: streams)
-        row3.storePair(first, dx3, streams: streams)
-        first &+= 32
+      let head = row0.head(streams: streams)
+      if head != row1.head(streams: streams) { break }
+      var whole = 0
+      while M.prefersPairs && whole &+ 32 <= width {
+        let lanes = LanePair<N>(scratch, whole)
+        let dx0 = row0.gradientPair(lanes, whole), dx1 = row1.gradientPair(lanes, whole)
+        row0.storePair(whole, dx0, streams: streams)
+        row1.storePair(whole, dx1, streams: streams)
+        whole &+= 32
       }
-      forVectors(from: first, width) { j, count in
+      forVectors(from: whole, head: head, width) { j, count in
         let lanes = ColumnLanes<N>(scratch, j)
         let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
-        let dx2 = row2.gradient(lanes, j, count), dx3 = row3.gradient(lanes, j, count)
         row0.start.store(M.self, j, count, dx0, streams: streams)
         row1.start.store(M.self, j, count, dx1, streams: streams)
-        row2.start.store(M.self, j, count, dx2, streams: streams)
-        row3.start.store(M.self, j, count, dx3, streams: streams)
       }
-      f &+= 4
+      f &+= 2
     }
     while f < end {
       let row = Row<M, D>(start: row(M.self, block, f))
@@ -152,9 +154,7 @@ extension nk_job {
         row.storePair(whole, row.gradientPair(LanePair<N>(scratch, whole), whole), streams: streams)
         whole &+= 32
       }
-      // Rows of what prefers pairs begin where lines do if they are streamed.
-      let head = streams && !M.prefersPairs ? row.start.dx.map { M.elementsBeforeLine($0) } ?? 0 : 0
-      forVectors(from: whole, head: head, width) { j, count in
+      forVectors(from: whole, head: row.head(streams: streams), width) { j, count in
         row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
       }
       f &+= 1

@@ -191,6 +191,7 @@ enum MixedBF16: Element {
   @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double { BF16.value(p, index) }
   @inline(__always) static var prefersPairs: Bool { hasWideRegisters }
   @inline(__always) static func loadPair(_ p: UnsafeRawPointer) -> Pair<Float> {
+    guard prefersPairs else { return Pair(first: load(p), second: load(p + 16 &* size)) }
     var pair = Pair(first: SIMD16<Float>(), second: SIMD16<Float>())
     nk_load_two_bf16(p, &pair.first, &pair.second)
     return pair

@@ -7,6 +7,9 @@ import NormKitFloor
 @inline(__always)
 func chunkLength<A: Arithmetic>(_: A.Type) -> Int { A.self == Double.self || NK_FOUR_VECTORS != 0 ? 1024 : 256 }
 
+/// Runs of fewer elements are not worth what it takes to bring mixed lanes back in order.
+private let shortestMixed = 128
+
 /// Sums of a chunk. Two vectors of accumulators hide the latency of additions.
 struct ChunkSums<A: Arithmetic, R: Reduction> {
   private var first0 = A.splat(0), first1 = A.splat(0), second0 = A.splat(0), second1 = A.splat(0)
@@ -20,6 +23,9 @@ struct ChunkSums<A: Arithmetic, R: Reduction> {
   @inline(__always)
   mutating func add<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ begin: Int, _ end: Int, _ shifts: SIMD16<A>) {
     var i = begin
+    if E.Mixed.self != E.self && R.Change.isFrequent && NK_FOUR_VECTORS != 0 && end &- begin >= shortestMixed {
+      i = addMixed(E.Mixed.self, x, begin, end, shifts)
+    }
     while NK_FOUR_VECTORS != 0 && i &+ 32 <= end {
       let x0 = E.load(x, i, as: A.self), x1 = E.load(x, i &+ 16, as: A.self)
       R.add(R.shifted(x0, shifts), &first0, &second0)
@@ -36,6 +42,24 @@ struct ChunkSums<A: Arithmetic, R: Reduction> {
       let loaded = E.load(x, i, count: rest, as: A.self)
       R.add(R.shifted(R.isCentred ? A.fill(loaded, rest, shifts) : loaded, shifts), &first1, &second1)
     }
+  }
+
+  /// Adds pairs of vectors from `begin` on, as many as there are before `end`, in an order of lanes that is cheaper and
+  /// puts the same elements into each sum. Returns where they end.
+  @inline(__always)
+  private mutating func addMixed<M: Element>(
+    _: M.Type, _ x: UnsafeRawPointer, _ begin: Int, _ end: Int, _ shifts: SIMD16<A>
+  ) -> Int {
+    var i = begin
+    while i &+ 32 <= end {
+      let pair = M.loadPair(x + i &* M.size)
+      R.add(R.shifted(A.narrow(M.Natural.widen(pair.first)), shifts), &first0, &second0)
+      R.add(R.shifted(A.narrow(M.Natural.widen(pair.second)), shifts), &first1, &second1)
+      i &+= 32
+    }
+    A.unmix(&first0, &first1)
+    A.unmix(&second0, &second1)
+    return i
   }
 }
 

@@ -36,6 +36,8 @@ NK_INLINE nk_u16x16 nk_to_bf16(nk_f32x16 v) {
  * by one instruction. Of x86-64, a vector is mixed; with AVX-512, two are, and a single one is not. */
 #if defined(__x86_64__) && !defined(__AVX512F__)
 #define NK_MIX(v) __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)
+#define NK_UNMIX_LOW(a, b) __builtin_shufflevector(a, a, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15)
+#define NK_UNMIX_HIGH(a, b) NK_UNMIX_LOW(b, a)
 #define NK_BLEND(a, b)                                                                                        \
     __builtin_shufflevector((nk_u16x16)(a), (nk_u16x16)(b), 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12,   \
                             29, 14, 31)
@@ -43,6 +45,14 @@ typedef nk_u32x8 nk_words;
 typedef nk_u16x16 nk_word_halves;
 #else
 #define NK_MIX(v) (v)
+#if defined(__AVX512F__)
+#define NK_UNMIX_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define NK_UNMIX_HIGH(a, b) \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#else
+#define NK_UNMIX_LOW(a, b) (a)
+#define NK_UNMIX_HIGH(a, b) (b)
+#endif
 #define NK_BLEND(a, b)                                                                                        \
     __builtin_shufflevector((nk_u16x32)(a), (nk_u16x32)(b), 0, 33, 2, 35, 4, 37, 6, 39, 8, 41, 10, 43, 12, 45,  \
                             14, 47, 16, 49, 18, 51, 20, 53, 22, 55, 24, 57, 26, 59, 28, 61, 30, 63)
@@ -180,6 +190,27 @@ NK_INLINE void nk_mix_two_f64(void *p) {
     v[1] = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 
+/* Keeps the compiler from computing halves of a vector one by one, because of what is done to them afterwards. */
+#if defined(__AVX512F__)
+#define NK_WHOLE_REGISTER(v) __asm__("" : "+v"(v))
+#else
+#define NK_WHOLE_REGISTER(v) (void)0
+#endif
+
+/* Brings two vectors of values back from that order; where a single vector is mixed, each. */
+NK_INLINE void nk_unmix_f32(void *a, void *b) {
+    nk_f32x16 first = *(nk_f32x16_there *)a, second = *(nk_f32x16_there *)b;
+    NK_WHOLE_REGISTER(first);
+    NK_WHOLE_REGISTER(second);
+    *(nk_f32x16_there *)a = NK_UNMIX_LOW(first, second);
+    *(nk_f32x16_there *)b = NK_UNMIX_HIGH(first, second);
+}
+NK_INLINE void nk_unmix_f64(void *a, void *b) {
+    nk_f64x16 first = *(nk_f64x16_there *)a, second = *(nk_f64x16_there *)b;
+    *(nk_f64x16_there *)a = NK_UNMIX_LOW(first, second);
+    *(nk_f64x16_there *)b = NK_UNMIX_HIGH(first, second);
+}
+
 /* One element. */
 NK_INLINE float nk_value_f16(const void *p) {
 #if defined(__F16C__) || defined(__aarch64__)
@@ -194,4 +225,6 @@ NK_INLINE float nk_value_f16(const void *p) {
 }
 
 #undef NK_MIX
+#undef NK_UNMIX_LOW
+#undef NK_UNMIX_HIGH
 #endif

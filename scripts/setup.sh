@@ -54,8 +54,8 @@ swift build -c release --product normkit > .build/setup.log 2>&1 || { cat .build
 ln -sf libnormkit.so .build/release/libnormkit.so.0
 
 if [ "$scope" = test ]; then
-    echo "setup: building the bindings of ONNX Runtime, JAX and ggml"
-    for engine in onnxruntime jax ggml; do
+    echo "setup: building the bindings of ONNX Runtime, PyTorch, JAX and ggml"
+    for engine in onnxruntime torch jax ggml; do
         bindings/$engine/build.sh > .build/setup.log 2>&1 || { cat .build/setup.log >&2; exit 1; }
     done
 fi

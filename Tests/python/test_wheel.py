@@ -32,6 +32,12 @@ print(normkit.onnx.convert(model)[1])
 print(session.run(None, {"x": np.array([[1, 3]], np.float32)})[0].tolist())
 """
 
+EAGER = """
+import torch, normkit.torch
+y = normkit.torch.layer_norm(torch.tensor([[1.0, 3.0]]), 2, eps=0.0)
+print(normkit.torch._short.available, y.tolist())
+"""
+
 
 def environment(**changed):
     """This process's environment without Swift, and without what would lead to the checkout."""
@@ -84,7 +90,7 @@ def test_name_and_content(wheel):
     assert re.search(r"-py3-none-(manylinux_2_\d+|linux)_(x86_64|aarch64)\.whl$", wheel.name)
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(PACKAGE)) for path in (PACKAGE / "normkit").rglob("*.py")}
-    libraries = {"normkit/libnormkit.so", "normkit/libnormkit_onnxruntime.so"}
+    libraries = {f"normkit/libnormkit{engine}.so" for engine in ("", "_onnxruntime", "_torch")}
     assert {*modules, *libraries, "normkit/py.typed"} == {n for n in names if n.startswith("normkit/")}
 
 
@@ -115,6 +121,13 @@ def test_runs_in_onnxruntime(installed):
     packages = Path(onnxruntime.__file__).parents[1]
     printed = run(installed, "-c", CONVERT, PYTHONPATH=str(packages))
     assert printed == "1 x LayerNormalization -> LayerNormalization\n[[-1.0, 1.0]]\n"
+
+
+def test_runs_in_pytorch(installed):
+    """With the kernels that the wheel carries. PyTorch is that of the environment of the tests."""
+    torch = pytest.importorskip("torch")
+    printed = run(installed, "-c", EAGER, PYTHONPATH=str(Path(torch.__file__).parents[1]))
+    assert printed == "True [[-1.0, 1.0]]\n"
 
 
 def test_named_library_comes_first(installed, tmp_path):

@@ -1,7 +1,8 @@
 """Build the shared library and carry it inside the package.
 
 NORMKIT_LIBRARY names a library that is already built; otherwise Swift builds it from the source checkout
-that this folder belongs to. The library of operators for ONNX Runtime comes with it on Linux, if there is a C compiler.
+that this folder belongs to. The operators for ONNX Runtime and the kernels for PyTorch come with it on Linux, if there
+is a C compiler.
 """
 
 import os
@@ -21,7 +22,11 @@ from setuptools.command.build import build
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FILE_NAME = "libnormkit.dylib" if sys.platform == "darwin" else "libnormkit.so"
-OPERATORS = "libnormkit_onnxruntime.so"
+# Libraries for engines, by the folder of `bindings` that builds each, and what needs it.
+ENGINES = {
+    "onnxruntime": ("libnormkit_onnxruntime.so", "normkit.onnx needs it"),
+    "torch": ("libnormkit_torch.so", "small normalizations of normkit.torch take twice as long"),
+}
 
 
 def header_version() -> str:
@@ -47,17 +52,19 @@ def built_library() -> Path:
     return Path(folder) / FILE_NAME
 
 
-def build_operators(library: Path, target: Path) -> None:
-    """Build the operators for ONNX Runtime into the folder `target`. They need no header of ONNX Runtime's."""
+def build_engines(library: Path, target: Path) -> None:
+    """Build the libraries for engines into the folder `target`. They need nothing of the engines."""
     compiler = os.environ.get("CC", "cc")
     if not sys.platform.startswith("linux") or shutil.which(compiler) is None:
-        print(f"without {OPERATORS}, which normkit.onnx needs: it is built on Linux, with a C compiler")
+        for name, need in ENGINES.values():
+            print(f"without {name}, which is built on Linux, with a C compiler: {need}")
         return
-    # In a folder of its own: the script leaves a link to the library beside it.
+    # In a folder of its own: the scripts leave a link to the library beside it.
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy2(library, Path(folder) / FILE_NAME)
-        subprocess.run([ROOT / "bindings" / "onnxruntime" / "build.sh", folder], check=True)
-        shutil.copy2(Path(folder) / OPERATORS, target)
+        for engine, (name, _) in ENGINES.items():
+            subprocess.run([ROOT / "bindings" / engine / "build.sh", folder], check=True)
+            shutil.copy2(Path(folder) / name, target)
 
 
 def platform_tag(*libraries: Path) -> str:
@@ -75,7 +82,7 @@ def platform_tag(*libraries: Path) -> str:
 
 def carried(build_lib: Path) -> list[Path]:
     """The libraries that the package carries."""
-    paths = [build_lib / "normkit" / name for name in (FILE_NAME, OPERATORS)]
+    paths = [build_lib / "normkit" / name for name in (FILE_NAME, *(name for name, _ in ENGINES.values()))]
     return [path for path in paths if path.exists()]
 
 
@@ -99,7 +106,7 @@ class BuildLibrary(Command):
             target = Path(self.build_lib) / "normkit"
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(library, target / FILE_NAME)
-            build_operators(library, target)
+            build_engines(library, target)
 
     def get_source_files(self):
         return []

@@ -81,6 +81,7 @@ class _Normalization(torch.autograd.Function):
         y, *stats = result if return_stats else (result,)
         ctx.save_for_backward(x, weight, *stats)
         ctx.backward_function = backward
+        ctx.strides = y.stride()
         ctx.parameter_dtypes = [None if tensor is None else tensor.dtype for tensor in (weight, bias)]
         return y
 
@@ -88,6 +89,8 @@ class _Normalization(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *stats = ctx.saved_tensors
+        if dy.stride() != ctx.strides:  # that of a sum, for one, is a number that is seen as a tensor
+            dy = torch.empty_strided(dy.shape, ctx.strides, dtype=dy.dtype, device=dy.device).copy_(dy)
         dx, *gradients = ctx.backward_function(
             dy.resolve_neg(), x, weight=weight, stats=stats or None, output_mask=ctx.needs_input_grad[:3]
         )

@@ -5,6 +5,9 @@ dtype and lies in memory as x does. Beside float16 and bfloat16 data, weight and
 gradient can be formed once: where a loss contains gradients (`create_graph`), their own gradients are refused
 with an error.
 
+Where no gradients are recorded, what models mostly ask for goes through kernels in C, which share their work between
+PyTorch's threads (`torch.set_num_threads`); everything else uses NormKit's (`normkit.set_num_threads`).
+
 In the graphs of `torch.compile` and `torch.export` these functions are operators of the namespace `normkit`, as
 `torch.ops.normkit.layer_norm`; who loads a graph that has them imports `normkit.torch` before. Forward-mode gradients
 and the transforms of `torch.func` are refused. `torch.jit` and `torch.fx.symbolic_trace` cannot follow these functions.
@@ -29,6 +32,7 @@ from torch import Tensor
 import normkit
 
 from . import _families as families
+from . import _short as short
 from . import _table as operators
 from ._autograd import differentiable
 from ._families import statistics
@@ -52,6 +56,8 @@ def layer_norm(
     """
     if torch.compiler.is_compiling():
         return operators.layer_norm(input, weight, bias, extents(normalized_shape), eps)
+    if (y := short.layer_norm(input, normalized_shape, weight, bias, eps)) is not None:
+        return y
     return differentiable(
         input, weight, bias, normkit.layer_norm, normkit.layer_norm_backward,
         normalized_shape=normalized_shape, eps=eps,
@@ -73,6 +79,8 @@ def rms_norm(
     """
     if torch.compiler.is_compiling():
         return operators.rms_norm(input, weight, extents(normalized_shape), eps)
+    if (y := short.rms_norm(input, normalized_shape, weight, eps)) is not None:
+        return y
     return differentiable(
         input, weight, None, normkit.rms_norm, families.rms_norm_backward,
         normalized_shape=normalized_shape, eps=eps,
@@ -98,6 +106,8 @@ def group_norm(
     """
     if torch.compiler.is_compiling():
         return operators.group_norm(input, weight, bias, num_groups, eps)
+    if (y := short.group_norm(input, num_groups, weight, bias, eps)) is not None:
+        return y
     return differentiable(
         input, weight, bias, normkit.group_norm, normkit.group_norm_backward, num_groups=num_groups, eps=eps
     )
@@ -157,6 +167,9 @@ def instance_norm(
         running_mean = running_var = None  # nothing is folded into them
     if torch.compiler.is_compiling():
         return _tracked(operators.instance_norm, input, weight, bias, running_mean, running_var, momentum, eps)
+    if running_mean is None and running_var is None:
+        if (y := short.instance_norm(input, weight, bias, eps)) is not None:
+            return y
     with updated(input, running_mean, running_var) as (mean, var):
         forward = partial(normkit.instance_norm, running_mean=mean, running_var=var, momentum=momentum)
         return differentiable(input, weight, bias, forward, normkit.instance_norm_backward, eps=eps)
@@ -169,6 +182,8 @@ def _with_constants(
     mean, var = statistics(x, mean), statistics(x, var)
     if torch.compiler.is_compiling():
         return operators.batch_norm_inference(x, weight, bias, mean, var, eps)
+    if (y := short.batch_norm(x, mean, var, weight, bias, eps)) is not None:
+        return y
     return differentiable(
         x, weight, bias, families.batch_norm_constant, families.batch_norm_constant_backward,
         running_mean=mean, running_var=var, eps=eps,

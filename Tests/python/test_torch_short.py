@@ -1,0 +1,223 @@
+"""The short way of eager code through PyTorch's dispatcher: the bits of the long way, and what is left to that."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings, strategies
+
+torch = pytest.importorskip("torch")
+
+from normkit.torch import _short, functional  # noqa: E402
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+FORMATS = ["contiguous", "channels last", "transposed", "a part"]
+
+
+def test_kernels_are_there():
+    assert _short.available
+
+
+class Ways:
+    """Both ways of a call, and whether the short one was taken."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch, self.taken = monkeypatch, 0
+        ask = _short._result
+
+        def watched(*arguments):
+            y = ask(*arguments)
+            self.taken += y is not None
+            return y
+
+        monkeypatch.setattr(_short, "_result", watched)
+
+    def __call__(self, function, x, *arguments):
+        """The result, which both ways agree on, and whether the short one gave it."""
+        before = self.taken
+        y = function(x, *arguments)
+        with self.monkeypatch.context() as patch:
+            patch.setattr(_short, "available", False)
+            expected = function(x, *arguments)
+        assert y.dtype == x.dtype and y.shape == x.shape and y.stride() == expected.stride()
+        assert torch.equal(y.nan_to_num(7), expected.nan_to_num(7))
+        return self.taken > before
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    return Ways(monkeypatch)
+
+
+def tensor(shape, dtype, form="contiguous"):
+    x = (torch.randn(shape, dtype=torch.float64) * 3 + 1).to(dtype)
+    if form == "channels last" and len(shape) in (4, 5):
+        return x.contiguous(memory_format=[torch.channels_last, torch.channels_last_3d][len(shape) - 4])
+    if form == "transposed" and len(shape) > 1:
+        return x.transpose(0, 1).contiguous().transpose(0, 1)
+    if form == "a part":
+        return torch.cat([x, x], dim=-1)[..., : shape[-1]]
+    return x
+
+
+def parameter(count, dtype, wide):
+    """Of x's dtype, or float32 beside halves if `wide`."""
+    return tensor((count,), torch.float32 if wide and dtype is not torch.float64 else dtype)
+
+
+def calls(x, weight, bias, groups):
+    """Functions with the arguments behind x."""
+    channels = x.shape[1]
+    last = x.shape[-1:]
+    statistics = torch.float64 if x.dtype == torch.float64 else torch.float32
+    mean, var = torch.randn(channels, dtype=statistics), torch.rand(channels, dtype=statistics) + 0.5
+    of_last = [None if one is None else tensor(tuple(last), one.dtype) for one in (weight, bias)]
+    yield functional.layer_norm, (last, *of_last, 1e-3)
+    yield functional.rms_norm, (last, of_last[0])
+    yield functional.group_norm, (groups, weight, bias)
+    yield functional.batch_norm, (mean, var, weight, bias)
+    if x.dim() > 2:
+        yield functional.instance_norm, (None, None, weight, bias)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    strategies.lists(strategies.integers(1, 5), min_size=0, max_size=3), strategies.integers(1, 3),
+    strategies.integers(1, 3), strategies.sampled_from(DTYPES), strategies.sampled_from(FORMATS),
+    strategies.booleans(), strategies.booleans(), strategies.booleans(),
+)  # fmt: skip
+def test_bits_are_those_of_the_long_way(positions, groups, size, dtype, form, has_weight, has_bias, wide):
+    with pytest.MonkeyPatch.context() as patch:
+        ways = Ways(patch)
+        channels = groups * size
+        x = tensor((2, channels, *positions), dtype, form)
+        weight = parameter(channels, dtype, wide) if has_weight else None
+        bias = parameter(channels, dtype, wide) if has_bias else None
+        for function, arguments in calls(x, weight, bias, groups):
+            assert ways(function, x, *arguments) or form != "contiguous"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_way_is_taken(ways, dtype):
+    x = tensor((2, 6, 3, 4), dtype)
+    for function, arguments in calls(x, parameter(6, dtype, False), parameter(6, dtype, False), 3):
+        assert ways(function, x, *arguments)
+    for function, arguments in [*calls(x, None, None, 3)][2:]:
+        assert ways(function, tensor((2, 6, 3, 4), dtype, "channels last"), *arguments)
+    assert ways(functional.layer_norm, x, 4)
+    assert ways(functional.rms_norm, x, [4], None, 1e-3)
+
+
+def test_parameters_of_modules(ways):
+    """Which want gradients, where none are recorded; and where they are."""
+    module = torch.nn.LayerNorm(8)
+    with torch.no_grad():
+        assert ways(functional.layer_norm, torch.randn(3, 8), (8,), module.weight, module.bias)
+    with torch.inference_mode():
+        assert ways(functional.layer_norm, torch.randn(3, 8), (8,), module.weight, module.bias)
+    assert not ways(functional.layer_norm, torch.randn(3, 8), (8,), module.weight, module.bias)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (functional.layer_norm, ((3, 4),)),
+        (functional.layer_norm, (4, torch.ones(8)[::2])),
+        (functional.group_norm, (3, torch.ones(1).expand(6))),
+        (functional.batch_norm, (torch.zeros(6), torch.ones(12)[::2])),
+    ],
+    ids=["several axes", "weight with gaps", "expanded", "variance with gaps"],
+)
+def test_results_agree_whichever_way(ways, function, arguments):
+    ways(function, torch.randn(2, 6, 3, 4), *arguments)
+
+
+def test_empty_data(ways):
+    assert not ways(functional.layer_norm, torch.empty(0, 4), 4)
+    assert not ways(functional.group_norm, torch.empty(2, 6, 0), 3)
+
+
+def test_views_that_negate():
+    """The dispatcher forms them before it calls the kernel."""
+    x = torch.complex(torch.randn(3, 8), torch.randn(3, 8)).conj().imag
+    assert x.is_neg()
+    assert torch.equal(functional.layer_norm(x, 8), functional.layer_norm(x.resolve_neg(), 8))
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "arguments", "message"),
+    [
+        (functional.layer_norm, torch.randn(3, 4), (5,), "normalized_shape"),
+        (functional.layer_norm, torch.randn(3, 4), (4, torch.ones(3)), "weight"),
+        (functional.layer_norm, torch.randn(3, 4), (4, torch.ones(4).double()), "weight"),
+        (functional.layer_norm, torch.randn(3, 4), (4, None, None, "x"), "eps"),
+        (functional.layer_norm, torch.randn(3, 4), (4, None, None, -1.0), "eps"),
+        (functional.layer_norm, torch.zeros(3, 4, dtype=torch.int32), (4,), "x"),
+        (functional.layer_norm, torch.empty(3, 4, device="meta"), (4,), "meta"),
+        (functional.layer_norm, torch.randn(3, 4).to_sparse(), (4,), "x"),
+        (functional.group_norm, torch.randn(2, 6), (4,), "groups"),
+        (functional.group_norm, torch.randn(6), (3,), "x"),
+        (functional.batch_norm, torch.randn(2, 6), (torch.zeros(5), torch.ones(6)), "running_mean"),
+    ],
+)
+def test_refusals_are_those_of_the_long_way(monkeypatch, function, x, arguments, message):
+    def refusal():
+        with pytest.raises((ValueError, TypeError)) as caught:
+            function(x, *arguments)
+        return type(caught.value), str(caught.value)
+
+    found = refusal()
+    monkeypatch.setattr(_short, "available", False)
+    assert found == refusal()
+    assert message in found[1]
+
+
+def test_threads_at_once():
+    x, weight = torch.randn(64, 96), torch.randn(96)
+    expected = functional.layer_norm(x, 96, weight)
+    with ThreadPoolExecutor(4) as pool:
+        for y in pool.map(lambda _: functional.layer_norm(x, 96, weight), range(400)):
+            assert torch.equal(y, expected)
+
+
+def test_memory_is_freed():
+    resource = pytest.importorskip("resource")
+    x = torch.randn(256, 1024)
+    for _ in range(20):
+        functional.layer_norm(x, 1024)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(300):
+        functional.layer_norm(x, 1024)  # a MiB each
+        functional.layer_norm(x, (256, 1024))
+        functional.group_norm(x, 4)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+USE = """
+import torch
+import normkit.torch
+from normkit.torch import _short
+print(_short.available, normkit.torch.layer_norm(torch.tensor([[1.0, 3.0]]), 2, eps=0.0).tolist())
+"""
+
+
+def run(before="", **changed):
+    command = [sys.executable, "-c", before + USE]
+    return subprocess.run(command, env={**os.environ, **changed}, capture_output=True, text=True, timeout=120)
+
+
+def test_named_library_has_to_load(tmp_path):
+    done = run(NORMKIT_TORCH_LIBRARY=str(tmp_path / "none.so"))
+    assert done.returncode != 0 and "none.so" in done.stderr and "bindings/torch/build.sh" in done.stderr
+
+
+def test_without_kernels_the_long_way_is_taken():
+    hide = """
+from pathlib import Path
+is_file = Path.is_file
+Path.is_file = lambda path: "torch" not in path.name and is_file(path)
+"""
+    done = run(hide)
+    assert done.stdout == "False [[-1.0, 1.0]]\n", done.stderr

@@ -1,0 +1,125 @@
+"""The short way of eager code without gradients: operators whose kernels are in C, `bindings/torch`.
+
+Python between PyTorch and NormKit costs more than a small normalization. These operators take what models mostly ask
+for, dense tensors on the CPU with parameters of one type; for anything else their functions return None, without a
+result and without an error, and the caller goes the long way. So they do where the library of kernels is not there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any, Sequence
+
+import torch
+from torch import Tensor
+
+from .. import _library as _normkit  # loaded first: the kernels then find this one
+from ._autograd import is_recorded, is_transformed
+from ._operators import define_short
+
+FILE_NAME = "libnormkit_torch.so"
+_VARIABLE = "NORMKIT_TORCH_LIBRARY"
+
+_MACHINE_EPSILON = {torch.float64: 2.0**-52}
+
+# Of weight and bias, x stands in for what is not given.
+_GIVEN = "Tensor weight, Tensor bias, bool has_weight, bool has_bias"
+_AFFINE = f"Tensor x, {_GIVEN}"
+_layer_norm = define_short("layer_norm_short", f"{_AFFINE}, int size, float eps")
+_rms_norm = define_short("rms_norm_short", "Tensor x, Tensor weight, bool has_weight, int size, float eps")
+_group_norm = define_short("group_norm_short", f"{_AFFINE}, int groups, float eps")
+_instance_norm = define_short("instance_norm_short", f"{_AFFINE}, float eps")
+_batch_norm = define_short("batch_norm_short", f"Tensor x, Tensor mean, Tensor var, {_GIVEN}, float eps")
+
+
+def _load() -> bool:
+    """Load the kernels and register them. Returns whether that was done; what NORMKIT_TORCH_LIBRARY names has to load."""
+    try:
+        # PyTorch has loaded it; only its handle is asked for.
+        pytorch = ctypes.CDLL("libtorch_cpu.so", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except (OSError, AttributeError):  # PyTorch in another form; no such flag in the system
+        return False
+    paths = _normkit.candidates(FILE_NAME, _VARIABLE)
+    if not os.environ.get(_VARIABLE):
+        beside = Path(_normkit.library_path()).resolve().parent / FILE_NAME
+        paths = [path for path in dict.fromkeys([beside, *paths]) if path.is_file()]
+        if not paths:
+            return False
+    library = _normkit.load_first(paths, "the NormKit library for PyTorch", "Build it: bindings/torch/build.sh")
+    library.normkit_torch_register.argtypes = [ctypes.c_void_p]
+    library.normkit_torch_register.restype = ctypes.c_int32
+    return bool(library.normkit_torch_register(pytorch._handle) == 0)
+
+
+available = _load()
+
+
+def layer_norm(
+    x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor | None:
+    """Of the last axis."""
+    size = _only(normalized_shape)
+    if size is None or _is_watched(x, weight, bias):
+        return None
+    return _result(_layer_norm, x, *_stand_ins(x, weight, bias), size, eps)
+
+
+def rms_norm(
+    x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None, eps: float | None
+) -> Tensor | None:
+    """Of the last axis."""
+    size = _only(normalized_shape)
+    if size is None or _is_watched(x, weight):
+        return None
+    if eps is None:
+        eps = _MACHINE_EPSILON.get(x.dtype, 2.0**-23)
+    return _result(_rms_norm, x, x if weight is None else weight, weight is not None, size, eps)
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
+    """Of [N, C, *]."""
+    if _is_watched(x, weight, bias):
+        return None
+    return _result(_group_norm, x, *_stand_ins(x, weight, bias), groups, eps)
+
+
+def instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
+    """Of [N, C, *], without running statistics."""
+    if _is_watched(x, weight, bias):
+        return None
+    return _result(_instance_norm, x, *_stand_ins(x, weight, bias), eps)
+
+
+def batch_norm(
+    x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor | None:
+    """Of [N, C, *], with given statistics."""
+    if mean is None or var is None or _is_watched(x, weight, bias):
+        return None
+    return _result(_batch_norm, x, mean, var, *_stand_ins(x, weight, bias), eps)
+
+
+def _only(normalized_shape: int | Sequence[int]) -> int | None:
+    """The extent of the last axis, if that is all."""
+    if isinstance(normalized_shape, int):
+        return normalized_shape
+    return normalized_shape[0] if len(normalized_shape) == 1 else None
+
+
+def _is_watched(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
+    """Whether there will be gradients, or transforms are at work, which the long way refuses."""
+    return not available or is_recorded(x, weight, bias) or is_transformed()
+
+
+def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor, bool, bool]:
+    return x if weight is None else weight, x if bias is None else bias, weight is not None, bias is not None
+
+
+def _result(operator: Any, *arguments: Any) -> Tensor | None:
+    try:
+        y: Tensor = operator(*arguments)
+    except RuntimeError:  # no kernel for such tensors, no such argument: the long way says what is wrong
+        return None
+    return y if y.numel() else None

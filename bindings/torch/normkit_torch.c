@@ -1,0 +1,351 @@
+/* Normalizations as kernels of PyTorch's dispatcher, for what models mostly ask for: tensors on the CPU, dense, with
+ * parameters of one type. A kernel that is asked for anything else computes nothing and says so by a result without
+ * elements; its caller then goes the long way, through Python, which takes every case and explains every refusal.
+ *
+ * Work is shared between PyTorch's threads; with a PyTorch before 2.10, between NormKit's. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "normkit.h"
+#include "pytorch_abi.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* ---- PyTorch ------------------------------------------------------------------------------------------- */
+
+static struct {
+#define MEMBER(name, parameters) int32_t (*name) parameters;
+    PYTORCH_FUNCTIONS(MEMBER)
+#undef MEMBER
+    pytorch_parallel_for parallel_for; /* NULL before 2.10, as the next */
+    pytorch_get_num_threads get_num_threads;
+} pytorch;
+
+static struct {
+#define MEMBER(name) int32_t name;
+    PYTORCH_NUMBERS(MEMBER)
+#undef MEMBER
+} number;
+
+/* Looks everything up in `library`. Returns whether all is there. */
+static bool find_pytorch(void *library) {
+#define FIND(name, parameters)                                                                                 \
+    if (!(*(void **)&pytorch.name = dlsym(library, "aoti_torch_" #name))) return false;
+    PYTORCH_FUNCTIONS(FIND)
+#undef FIND
+    int32_t (*function)(void);
+#define FIND(name)                                                                                             \
+    if (!(*(void **)&function = dlsym(library, "aoti_torch_" #name))) return false;                            \
+    number.name = function();
+    PYTORCH_NUMBERS(FIND)
+#undef FIND
+    pytorch.parallel_for = (pytorch_parallel_for)dlsym(library, "torch_parallel_for");
+    pytorch.get_num_threads = (pytorch_get_num_threads)dlsym(library, "torch_get_num_threads");
+    return true;
+}
+
+/* ---- Tensors ------------------------------------------------------------------------------------------- */
+
+enum { MOST_AXES = 8 };
+
+typedef struct {
+    int64_t rank, *sizes, *strides;
+    int32_t dtype; /* NormKit's; 0 for one that it lacks */
+    void *data;
+} view;
+
+static int32_t dtype_of(int32_t dtype) {
+    return dtype == number.dtype_float32    ? NORMKIT_F32
+           : dtype == number.dtype_float64  ? NORMKIT_F64
+           : dtype == number.dtype_float16  ? NORMKIT_F16
+           : dtype == number.dtype_bfloat16 ? NORMKIT_BF16
+                                            : 0;
+}
+
+/* Whether `tensor` is one on the CPU of a dtype that NormKit has; what it is, then. */
+static bool see(pytorch_tensor tensor, view *v) {
+    int32_t dtype, device;
+    if (pytorch.get_dim(tensor, &v->rank) || pytorch.get_sizes(tensor, &v->sizes) ||
+        pytorch.get_strides(tensor, &v->strides) || pytorch.get_dtype(tensor, &dtype) ||
+        pytorch.get_device_type(tensor, &device) || pytorch.get_data_ptr(tensor, &v->data))
+        return false;
+    v->dtype = dtype_of(dtype);
+    return v->dtype && device == number.device_type_cpu;
+}
+
+/* Whether `count` axes of `v`, the innermost first, lie behind each other without gaps; `*step` is the distance from
+ * one of the innermost to the next, and afterwards what all take together. Axes of one element lie anywhere. */
+static bool are_dense(const view *v, const int64_t *axes, int64_t count, int64_t *step) {
+    for (int64_t k = 0; k < count; k++) {
+        int64_t axis = axes[k];
+        if (v->sizes[axis] != 1 && v->strides[axis] != *step) return false;
+        *step *= v->sizes[axis];
+    }
+    return true;
+}
+
+/* The product of the extents of axes `first` to `last - 1`. PyTorch has made sure that it exists. */
+static int64_t extent(const view *v, int64_t first, int64_t last) {
+    int64_t product = 1;
+    for (int64_t axis = first; axis < last; axis++) product *= v->sizes[axis];
+    return product;
+}
+
+static bool is_contiguous(const view *v) {
+    int64_t axes[MOST_AXES], step = 1;
+    for (int64_t k = 0; k < v->rank; k++) axes[k] = v->rank - 1 - k;
+    return are_dense(v, axes, v->rank, &step);
+}
+
+/* Of a tensor [samples, channels, …]: channels first if it is contiguous; channels last if that describes it; or 0. */
+static int32_t layout_of(const view *v) {
+    if (is_contiguous(v)) return NORMKIT_CHANNELS_FIRST;
+    int64_t axes[MOST_AXES] = {1}, step = 1;
+    for (int64_t k = 1; k < v->rank - 1; k++) axes[k] = v->rank - k;
+    axes[v->rank - 1] = 0;
+    return are_dense(v, axes, v->rank, &step) ? NORMKIT_CHANNELS_LAST : 0;
+}
+
+/* ---- Calls --------------------------------------------------------------------------------------------- */
+
+/* What an operator asks for. */
+typedef struct {
+    view x;
+    normkit_description description;
+    normkit_operands operands;
+} call;
+
+/* Takes x, a tensor of `least` axes or more that has elements, or returns false. */
+static bool take_data(call *c, pytorch_tensor x, int64_t least) {
+    memset(c, 0, sizeof *c);
+    c->description.struct_size = sizeof c->description;
+    c->operands.struct_size = sizeof c->operands;
+    if (!see(x, &c->x) || c->x.rank < least || c->x.rank > MOST_AXES || extent(&c->x, 0, c->x.rank) == 0) return false;
+    c->description.dtype = c->x.dtype;
+    c->operands.x = c->x.data;
+    return true;
+}
+
+/* Takes x as rows of its last axis, which has `size` elements. */
+static bool take_rows(call *c, pytorch_tensor x, int64_t size) {
+    if (!take_data(c, x, 1) || c->x.sizes[c->x.rank - 1] != size || !is_contiguous(&c->x)) return false;
+    c->description.rows = extent(&c->x, 0, c->x.rank - 1);
+    c->description.size = size;
+    return true;
+}
+
+/* Takes x as a tensor [samples, channels, …] of `least` axes or more. */
+static bool take_channels(call *c, pytorch_tensor x, int64_t least) {
+    if (!take_data(c, x, least) || !(c->description.layout = layout_of(&c->x))) return false;
+    c->description.samples = c->x.sizes[0];
+    c->description.channels = c->x.sizes[1];
+    c->description.positions = extent(&c->x, 2, c->x.rank);
+    return true;
+}
+
+/* The memory of `tensor`, a vector of `count` elements of dtype `dtype`; NULL if it is another one. */
+static const void *vector(pytorch_tensor tensor, int64_t count, int32_t *dtype) {
+    view v;
+    if (!see(tensor, &v) || v.rank != 1 || v.sizes[0] != count || (count > 1 && v.strides[0] != 1)) return NULL;
+    if (*dtype == 0) *dtype = v.dtype;
+    return v.dtype == *dtype ? v.data : NULL;
+}
+
+/* Takes weight and bias, vectors of `count` elements of one dtype, or NULL: x's dtype, or f32 beside halves. */
+static bool take_parameters(call *c, pytorch_tensor weight, pytorch_tensor bias, int64_t count) {
+    int32_t dtype = 0;
+    if (weight && !(c->operands.gamma = vector(weight, count, &dtype))) return false;
+    if (bias && !(c->operands.beta = vector(bias, count, &dtype))) return false;
+    c->description.parameter_dtype = dtype;
+    return true; /* planning refuses other dtypes */
+}
+
+static bool take_statistics(call *c, pytorch_tensor mean, pytorch_tensor variance) {
+    int32_t dtype = c->x.dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32;
+    c->operands.given_mean = vector(mean, c->x.sizes[1], &dtype);
+    c->operands.given_variance = vector(variance, c->x.sizes[1], &dtype);
+    return c->operands.given_mean && c->operands.given_variance;
+}
+
+/* ---- Runs ---------------------------------------------------------------------------------------------- */
+
+/* A part below this size is done before another thread has come to it. */
+static const int64_t LEAST_BYTES_OF_A_PART = 1 << 17;
+
+static int64_t element_size(int32_t dtype) { return dtype == NORMKIT_F64 ? 8 : dtype == NORMKIT_F32 ? 4 : 2; }
+
+/* Into how many parts to cut a run. */
+static int32_t parts_of(const call *c, const normkit_plan *plan) {
+    if (!pytorch.parallel_for || !pytorch.get_num_threads) return normkit_thread_count();
+    int64_t parts = extent(&c->x, 0, c->x.rank) * element_size(c->x.dtype) / LEAST_BYTES_OF_A_PART;
+    uint32_t threads;
+    if (parts < 2 || pytorch.get_num_threads(&threads)) return 1;
+    if (parts > threads) parts = threads;
+    if (parts > normkit_plan_most_parts(plan)) parts = normkit_plan_most_parts(plan);
+    return (int32_t)parts;
+}
+
+typedef struct {
+    normkit_task task;
+    void *argument;
+} loop;
+
+static void run_range(int64_t begin, int64_t end, void *context) {
+    const loop *l = context;
+    for (int64_t i = begin; i < end; i++) l->task(l->argument, (size_t)i);
+}
+
+static void parallel_for(void *context, size_t count, normkit_task task, void *argument) {
+    (void)context;
+    loop l = {task, argument};
+    pytorch.parallel_for(0, (int64_t)count, 1, run_range, &l);
+}
+
+static normkit_status run(call *c) {
+    normkit_plan *plan;
+    normkit_status status = normkit_plan_create(&c->description, &plan);
+    if (status) return status;
+    int32_t parts = parts_of(c, plan);
+    normkit_operands *o = &c->operands;
+    o->workspace_bytes = normkit_plan_workspace(plan, parts);
+    if (o->workspace_bytes > 0 && !(o->workspace = malloc((size_t)o->workspace_bytes)))
+        status = NORMKIT_ERROR_MEMORY;
+    else if (!pytorch.parallel_for)
+        status = normkit_plan_run_threads(plan, o);
+    else
+        status = normkit_plan_run_parallel(plan, o, parts, parallel_for, NULL);
+    free(o->workspace);
+    normkit_plan_destroy(plan);
+    return status;
+}
+
+static pytorch_tensor made(int64_t rank, const int64_t *sizes, const int64_t *strides, int32_t dtype) {
+    int32_t theirs = dtype == NORMKIT_F64    ? number.dtype_float64
+                     : dtype == NORMKIT_F16  ? number.dtype_float16
+                     : dtype == NORMKIT_BF16 ? number.dtype_bfloat16
+                                             : number.dtype_float32;
+    pytorch_tensor tensor = NULL;
+    return pytorch.empty_strided(rank, sizes, strides, theirs, number.device_type_cpu, 0, &tensor) ? NULL : tensor;
+}
+
+/* A tensor that lies in memory as x does, with what was asked for; NULL if NormKit refuses that. */
+static pytorch_tensor computed(call *c) {
+    pytorch_tensor y = made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype);
+    if (y && (pytorch.get_data_ptr(y, &c->operands.y) || run(c) != NORMKIT_OK)) {
+        pytorch.delete_tensor_object(y);
+        y = NULL;
+    }
+    return y;
+}
+
+/* Leaves the result of an operator that was given so many tensors, and deletes these. */
+static void finish(pytorch_value *stack, int tensors, pytorch_tensor y) {
+    for (int k = 0; k < tensors; k++) pytorch.delete_tensor_object((pytorch_tensor)stack[k]);
+    const int64_t nothing = 0, step = 1;
+    stack[0] = (pytorch_value)(y ? y : made(1, &nothing, &step, NORMKIT_F32));
+}
+
+static pytorch_tensor tensor_at(const pytorch_value *stack, int k) { return (pytorch_tensor)stack[k]; }
+
+/* That at `k`, or NULL if the flag at `flag` says that another tensor stands in its place. */
+static pytorch_tensor given_at(const pytorch_value *stack, int k, int flag) {
+    return (bool)stack[flag] ? tensor_at(stack, k) : NULL;
+}
+
+static int64_t integer_at(const pytorch_value *stack, int k) { return (int64_t)stack[k]; }
+
+static double real_at(const pytorch_value *stack, int k) {
+    double value;
+    memcpy(&value, stack + k, sizeof value);
+    return value;
+}
+
+/* ---- Operators ----------------------------------------------------------------------------------------- */
+
+/* layer_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int size, float eps) */
+static void layer_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments, (void)results;
+    call c;
+    int64_t size = integer_at(stack, 5);
+    bool is_taken = take_rows(&c, tensor_at(stack, 0), size) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), size);
+    c.description.method = NORMKIT_LAYER_NORM;
+    c.description.epsilon = real_at(stack, 6);
+    finish(stack, 3, is_taken ? computed(&c) : NULL);
+}
+
+/* rms_norm_short(Tensor x, Tensor weight, bool has_weight, int size, float eps) */
+static void rms_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments, (void)results;
+    call c;
+    int64_t size = integer_at(stack, 3);
+    bool is_taken =
+        take_rows(&c, tensor_at(stack, 0), size) && take_parameters(&c, given_at(stack, 1, 2), NULL, size);
+    c.description.method = NORMKIT_RMS_NORM;
+    c.description.epsilon = real_at(stack, 4);
+    finish(stack, 2, is_taken ? computed(&c) : NULL);
+}
+
+/* group_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int groups, float eps) */
+static void group_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments, (void)results;
+    call c;
+    bool is_taken = take_channels(&c, tensor_at(stack, 0), 2) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    c.description.method = NORMKIT_GROUP_NORM;
+    c.description.groups = integer_at(stack, 5);
+    c.description.epsilon = real_at(stack, 6);
+    finish(stack, 3, is_taken ? computed(&c) : NULL);
+}
+
+/* instance_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, float eps) */
+static void instance_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments, (void)results;
+    call c;
+    bool is_taken = take_channels(&c, tensor_at(stack, 0), 3) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    c.description.method = NORMKIT_INSTANCE_NORM;
+    c.description.epsilon = real_at(stack, 5);
+    finish(stack, 3, is_taken ? computed(&c) : NULL);
+}
+
+/* batch_norm_short(Tensor x, Tensor mean, Tensor var, Tensor weight, Tensor bias, bool has_weight, bool has_bias,
+ *                  float eps): in inference */
+static void batch_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments, (void)results;
+    call c;
+    bool is_taken = take_channels(&c, tensor_at(stack, 0), 2) &&
+                    take_statistics(&c, tensor_at(stack, 1), tensor_at(stack, 2)) &&
+                    take_parameters(&c, given_at(stack, 3, 5), given_at(stack, 4, 6), c.x.sizes[1]);
+    c.description.method = NORMKIT_BATCH_NORM_INFERENCE;
+    c.description.epsilon = real_at(stack, 7);
+    finish(stack, 5, is_taken ? computed(&c) : NULL);
+}
+
+/* Gives PyTorch these kernels for operators that are defined already, once.
+ *
+ * handle  that dlopen gives of the libtorch_cpu that the process has loaded
+ *
+ * Returns 0; or 1, with nothing done, if that lacks a function that is needed, 2 if it refused a kernel, and 3, with
+ * nothing done, if libnormkit is of another version than these kernels were built with. */
+EXPORT int32_t normkit_torch_register(void *handle) {
+    static const struct {
+        const char *name;
+        pytorch_kernel kernel;
+    } kernels[] = {
+        {"layer_norm_short", layer_norm},       {"rms_norm_short", rms_norm},     {"group_norm_short", group_norm},
+        {"instance_norm_short", instance_norm}, {"batch_norm_short", batch_norm},
+    };
+    if (normkit_version() != NORMKIT_VERSION) return 3;
+    if (!find_pytorch(handle)) return 1;
+    void *library;
+    if (pytorch.library_init_impl("normkit", "CPU", __FILE__, __LINE__, &library)) return 2;
+    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
+        if (pytorch.library_impl(library, kernels[k].name, kernels[k].kernel)) return 2;
+    return 0;
+}

@@ -41,4 +41,43 @@ extension nk_stage {
     }
     if streams { nk_finish_streams() }
   }
+
+  /// From Float to `destination` of halves.
+  @inline(never)
+  func activateToHalves() {
+    switch Int(activation) {
+    case NK_RELU: applyToHalves { Relu().apply($0) }
+    case NK_LEAKY_RELU: applyToHalves { LeakyRelu(alpha: slope).apply($0) }
+    case NK_GELU: applyToHalves { HalfActivation.gelu($0) }
+    case NK_GELU_TANH: applyToHalves { HalfActivation.geluTanh($0) }
+    case NK_SILU: applyToHalves { HalfActivation.silu($0) }
+    case NK_SIGMOID: applyToHalves { HalfActivation.sigmoid($0) }
+    case NK_TANH: applyToHalves { HalfActivation.tanh($0) }
+    default: applyToHalves { HardSwish().apply($0) }
+    }
+  }
+
+  @inline(__always)
+  private func applyToHalves(_ function: (SIMD16<Float>) -> SIMD16<Float>) {
+    let rows = Int(rows), length = Int(length), streams = streams != 0, isBF16 = Int(dtype) == NK_BF16
+    var row = 0
+    guard let destination else { return }
+    while row < rows {
+      let target = destination + row &* Int(destination_step) &* F16.size
+      var i = 0
+      while i < length {
+        let count = min(16, length &- i)
+        let v = function(load(F32.self, row, i, count))
+        if isBF16 {
+          BF16.store(target, i, upTo: count, v, streams: streams)
+        } else {
+          F16.store(target, i, upTo: count, v, streams: streams)
+        }
+        if streams { bringNear(row, i) }
+        i &+= 16
+      }
+      row &+= 1
+    }
+    if streams { nk_finish_streams() }
+  }
 }

@@ -107,7 +107,7 @@ struct Gelu: Activation {
 /// max(x, 0) minus a tail, which was multiplied by 1 / unit. The zero is -0 for negative x: so is the result then where
 /// the tail underflows.
 @inline(__always)
-private func withoutTail<A: Arithmetic>(_ x: SIMD16<A>, _ tail: SIMD16<A>) -> SIMD16<A> {
+func withoutTail<A: Arithmetic>(_ x: SIMD16<A>, _ tail: SIMD16<A>) -> SIMD16<A> {
   A.fma(tail, A.splat(-A.unit), A.whereNegative(x, A.splat(-0.0)))
 }
 

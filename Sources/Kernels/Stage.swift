@@ -8,7 +8,7 @@ extension nk_stage {
     if is_double != 0 {
       run(F64.self, F64.self)
     } else if Int(operation) == NK_ACTIVATE {
-      activate(F32.self)
+      if destination == nil || Int(dtype) == NK_F32 { activate(F32.self) } else { activateToHalves() }
     } else if Int(operation) >= NK_STORE_I8 {
       storeIntegers()
     } else {

@@ -76,7 +76,7 @@ struct BlockRun {
       stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
     }
     // The activation may be the last step, and write y.
-    let endsInActivation = blocks.usesWorkspace && d.output_dtype == d.natural && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+    let endsInActivation = blocks.usesWorkspace && !d.isOfIntegers && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
     if endsInActivation && d.activation_after != Int32(NORMKIT_IDENTITY) {
       stages.activate(d.activation_after, to: o.y, step: d.y_stride)
       return
@@ -216,13 +216,14 @@ private struct Stages {
     run(&stage)
   }
 
-  /// work = activation(work), or, with a destination of the same type, destination = activation(work).
+  /// work = activation(work), or, with a destination, y = activation(work).
   func activate(_ activation: Int32, to destination: UnsafeMutableRawPointer? = nil, step: Int64 = 0) {
     guard activation != Int32(NORMKIT_IDENTITY) else { return }
-    var stage = stage(NK_ACTIVATE, 0)
+    let d = plan.pointee.description
+    var stage = stage(NK_ACTIVATE, d.output_dtype)
     stage.activation = activation
-    stage.slope = plan.pointee.description.slope
-    write(&stage, to: destination, step: step, plan.pointee.description.natural)
+    stage.slope = d.slope
+    write(&stage, to: destination, step: step, d.output_dtype)
   }
 
   /// destination = work, in another type or place.

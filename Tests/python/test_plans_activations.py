@@ -61,8 +61,9 @@ def test_accuracy(name, code, dtype, side):
     wanted = activate(code, exact(x), slope)
     actual = exact(found)
     units = np.abs(actual - wanted) / spacing(wanted, dtype)
-    # A half is rounded once more, from what is off by two units of f32.
-    limit = _UNITS.get(dtype, 0.5 + 2 * float(np.finfo(np.float32).eps) / dtype.epsilon)
+    # A half is rounded once more, from what is off by two units of f32, or, if it is the result, by 2^-16.
+    before = 2 * float(np.finfo(np.float32).eps) if side == "activation_before" else 2.0**-16
+    limit = _UNITS.get(dtype, 0.5 + before / dtype.epsilon)
     overflowed = np.isinf(actual) & (np.abs(wanted) > dtype.largest)
     units = np.where(overflowed | (actual == wanted), 0, units)
     worst = int(np.argmax(np.where(np.isnan(units), np.inf, units)))

@@ -45,6 +45,7 @@ extension nk_stage {
   /// From Float to `destination` of halves.
   @inline(never)
   func activateToHalves() {
+    if !hasFMA { return activateInTwoSteps() }
     switch Int(activation) {
     case NK_RELU: applyToHalves { Relu().apply($0) }
     case NK_LEAKY_RELU: applyToHalves { LeakyRelu(alpha: slope).apply($0) }
@@ -55,6 +56,16 @@ extension nk_stage {
     case NK_TANH: applyToHalves { HalfActivation.tanh($0) }
     default: applyToHalves { HardSwish().apply($0) }
     }
+  }
+
+  /// The same in place, and then stored: without fma, functions are much code.
+  private func activateInTwoSteps() {
+    var step = self
+    step.destination = nil
+    step.activate(F32.self)
+    step = self
+    step.operation = Int32(NK_STORE)
+    step.run()
   }
 
   @inline(__always)

@@ -9,7 +9,7 @@ protocol Change {
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural>
   /// Of a pair, if elements prefer pairs.
   func applyPair(_ lanes: Pair<E.Natural>, _ i: Int) -> Pair<E.Natural>
-  /// Applies it to `count` elements from `i` on, fewer than sixteen: by a call, because that is rare and much code.
+  /// Applies it to `count` elements from `i` on, sixteen at most: by a call, because that is rare and much code.
   /// What is called applies `applyLanes`.
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int)
 }
@@ -38,18 +38,30 @@ extension Change {
   /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
   @inline(__always)
   private func applyInParts(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
-    // As `forVectors` with a head does, which costs runs that are not streamed several instructions each.
-    var i = min(streams ? E.elementsBeforeLine(y) : count, count)
-    if i > 0 { applyPart(x, y, 0, i) }
-    while E.prefersPairs && i &+ 32 <= count {
+    // As `forVectors` with a head does, which costs runs that are not streamed several instructions each. Of halves, a
+    // vector is half a line: what is left of a line at either end is stored as usual, and not half past the caches.
+    let line = max(16, 64 / E.size), head = ((0 &- Int(bitPattern: y)) & (line &* E.size &- 1)) / E.size
+    var i = 0
+    let first = min(streams ? head : count, count)
+    while i < first {
+      let part = (first &- i &- 1) & 15 &+ 1
+      applyPart(x, y, i, part)
+      i &+= part
+    }
+    let end = i &+ (count &- i) & (0 &- line)
+    while E.prefersPairs && i < end {
       E.streamPair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
       i &+= 32
     }
-    while i &+ 16 <= count {
+    while i < end {
       E.store(y, i, apply(E.load(x, i, as: E.Natural.self), i, 16), streams: true)
       i &+= 16
     }
-    if i < count { applyPart(x, y, i, count &- i) }
+    while i < count {
+      let part = min(16, count &- i)
+      applyPart(x, y, i, part)
+      i &+= part
+    }
   }
 
   /// Applies it to the first `count` lanes of a vector.

@@ -226,6 +226,11 @@ private struct Rows<E: Element> {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
       let head = row0.head
       if head != row1.head { break }
+      if row0.streams {
+        let step = row1.y - row0.y
+        bringJointNear(row0.y, ahead: 8 &* step)
+        bringJointNear(row1.y, ahead: 8 &* step)
+      }
       var whole = 0
       while E.prefersPairs && whole &+ 32 <= width {
         let lanes = LanePair(scratch.coefficients(N.self), whole)

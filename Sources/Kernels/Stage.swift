@@ -53,7 +53,6 @@ extension nk_stage {
 
   @inline(never)
   private func gather<E: Element, W: Element>(_: E.Type, _: W.Type) {
-    typealias A = W.Natural
     let source = source ?? (E.self == W.self ? UnsafeRawPointer(work) : nil)
     let sourceBytes = Int(self.source == nil ? work_step : source_step) &* E.size
     let otherBytes = Int(other_step) &* E.size
@@ -67,6 +66,8 @@ extension nk_stage {
         } else {
           i = addVectors(E.self, W.self, row, x, added)
         }
+      } else if hasFourVectors && (bias == nil || segment == 1) {
+        i = gatherVectors(E.self, W.self, row)
       }
       if i < Int(length) { gatherRest(E.self, W.self, row, from: i) }
       row &+= 1
@@ -95,6 +96,33 @@ extension nk_stage {
     return i
   }
 
+  /// Gathers the whole vectors of a row, with a bias that each element has of its own. Returns how many elements that
+  /// are.
+  @inline(__always)
+  private func gatherVectors<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int) -> Int {
+    let x = source.map { $0 + row &* Int(source_step) &* E.size }
+    let added = other.map { $0 + row &* Int(other_step) &* E.size }
+    var i = 0
+    while i &+ 16 <= Int(length) {
+      var v: SIMD16<W.Natural>
+      if let x { v = E.load(x, i, as: W.Natural.self) } else { v = load(W.self, row, i, 16) }
+      if let added { v = v + E.load(added, i, as: W.Natural.self) }
+      if let bias { v = v + loadBias(E.self, bias, i, 16) }
+      put(E.self, W.self, row, i, 16, v)
+      i &+= 16
+    }
+    return i
+  }
+
+  /// The bias of `count` elements from `i` on, of their type or, beside halves, of F32.
+  @inline(__always)
+  private func loadBias<E: Element, A: Arithmetic>(
+    _: E.Type, _ bias: UnsafeRawPointer, _ i: Int, _ count: Int
+  ) -> SIMD16<A> {
+    E.size > 2 || bias_dtype == dtype
+      ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
+  }
+
   /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy
   /// each.
   @inline(never)
@@ -114,7 +142,7 @@ extension nk_stage {
       }
       if let other { v = v + E.load(other + row &* Int(other_step) &* E.size, i, upTo: count, as: A.self) }
       if let bias, segment == 1 {
-        added = isOfElements ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
+        added = loadBias(E.self, bias, i, count)
       }
       put(E.self, W.self, row, i, count, bias == nil ? v : v + added)
     }

@@ -156,6 +156,8 @@ NK_INLINE _Bool nk_are_between_f32(const void *p, float least, float most) {
 
 /* Asks for what stands at p, which need not be there, to be brought to the second-level cache. */
 NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
+/* The same to the first, because it will be written. */
+NK_INLINE void nk_prefetch_to_write(void *p) { __builtin_prefetch(p, 1, 3); }
 
 /* ---- Storing whole vectors past the caches: p is a multiple of 64 bytes -------------------------------- */
 

@@ -751,8 +751,8 @@ enum {
 };
 
 /* activation_before, activation_after. At most 2 units in the last place (2.5 on x86-64-v2) from the exact value of the
- * function for the given argument; a half that activation_after makes of what is not stored in between is rounded from a
- * value within 2^-16 of the exact one, at most 0.54 units of the half. NaN gives NaN. */
+ * function for the given argument. Where y is of halves and nothing is added after the activation, it is rounded from a
+ * value within 2^-16 of the exact one, and at most 0.54 units off. NaN gives NaN. */
 enum {
     NORMKIT_IDENTITY = 0,
     NORMKIT_RELU = 1,                   /* max(v, 0) */

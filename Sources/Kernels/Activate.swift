@@ -48,20 +48,23 @@ extension nk_stage {
     if !hasFMA { return activateInTwoSteps() }
     switch Int(activation) {
     case NK_RELU: applyToHalves { Relu().apply($0) }
-    case NK_LEAKY_RELU: applyToHalves { LeakyRelu(alpha: slope).apply($0) }
     case NK_GELU: applyToHalves { HalfActivation.gelu($0) }
     case NK_GELU_TANH: applyToHalves { HalfActivation.geluTanh($0) }
     case NK_SILU: applyToHalves { HalfActivation.silu($0) }
-    case NK_SIGMOID: applyToHalves { HalfActivation.sigmoid($0) }
     case NK_TANH: applyToHalves { HalfActivation.tanh($0) }
-    default: applyToHalves { HardSwish().apply($0) }
+    case NK_HARD_SWISH: applyToHalves { HardSwish().apply($0) }
+    default: activateInTwoSteps()
     }
   }
 
-  /// The same in place, and then stored: without fma, functions are much code.
+  /// The same in place, and then stored: for functions that seldom follow a normalization, and without fma, where all are
+  /// much code.
+  @inline(never)
   private func activateInTwoSteps() {
     var step = self
     step.destination = nil
+    step.streams = 0
+    step.ahead = nil
     step.activate(F32.self)
     step = self
     step.operation = Int32(NK_STORE)

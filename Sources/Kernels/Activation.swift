@@ -1,4 +1,5 @@
-// Activation functions of sixteen lanes, within 2 units in the last place.
+// Activation functions of sixteen lanes, within 2 units in the last place; those of results that are halves are in
+// HalfActivation.swift.
 //
 // They are made of additions, multiplications, divisions and operations on bits alone, so that their bits are the same
 // on every processor that has fma. All but the simplest ones come down to exp of a number that is not positive: with

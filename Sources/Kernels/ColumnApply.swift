@@ -201,6 +201,14 @@ extension nk_job {
   }
 }
 
+extension nk_job {
+  /// Has what `count` rows share with those before them brought near, some rows behind row `f` of a block at `y`.
+  @inline(never)
+  fileprivate func bringJointsNear(_ y: UnsafeMutableRawPointer, elementSize: Int, _ f: Int, _ count: Int) {
+    for k in 0..<count { bringJointNear(y + reducedOffset(f &+ 16 &+ k).y &* elementSize) }
+  }
+}
+
 /// Rows of one block.
 private struct Rows<E: Element> {
   typealias N = E.Natural
@@ -221,16 +229,13 @@ private struct Rows<E: Element> {
   /// from memory, suffer from more at once.
   @inline(never)
   private func applyInPairs<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
+    let isNeeded = NK_FOUR_VECTORS != 0 && job.streams != 0
     var f = begin
     while NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
       let head = row0.head
       if head != row1.head { break }
-      if row0.streams {
-        let step = row1.y - row0.y
-        bringJointNear(row0.y, ahead: 8 &* step)
-        bringJointNear(row1.y, ahead: 8 &* step)
-      }
+      if isNeeded { job.bringJointsNear(y, elementSize: E.size, f, 2) }
       var whole = 0
       while E.prefersPairs && whole &+ 32 <= width {
         let lanes = LanePair(scratch.coefficients(N.self), whole)
@@ -248,6 +253,7 @@ private struct Rows<E: Element> {
       f &+= 2
     }
     while f < end {
+      if isNeeded { job.bringJointsNear(y, elementSize: E.size, f, 1) }
       let row = Row<E, F>(self, f, begin)
       var whole = 0
       while E.prefersPairs && whole &+ 32 <= width {
@@ -320,39 +326,6 @@ private struct Row<E: Element, F: RowForm> {
 
   @inline(__always)
   func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) { E.store(y, j, upTo: count, result, streams: streams) }
-}
-
-/// gamma and beta that all lanes of a row have.
-private struct RowParameters {
-  let gamma, beta: Double
-
-  @inline(__always)
-  func apply<A: Arithmetic>(_ y: SIMD16<A>) -> SIMD16<A> {
-    A.fma(y, A.splat(A.narrow(gamma)), A.splat(A.narrow(beta)))
-  }
-}
-
-/// Whether rows have parameters of their own. A type, so that loops do not ask.
-private protocol RowForm {
-  /// Those of the row that is `k` rows behind the first whose parameters were gathered.
-  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters
-  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A>
-}
-
-private enum WithParameters: RowForm {
-  @inline(__always)
-  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters {
-    RowParameters(gamma: scratch.rowGammas[k], beta: scratch.rowBetas[k])
-  }
-  @inline(__always)
-  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A> { parameters.apply(y) }
-}
-
-private enum LikeOthers: RowForm {
-  @inline(__always)
-  static func parameters(_ scratch: ColumnScratch, _ k: Int) -> RowParameters { RowParameters(gamma: 1, beta: 0) }
-  @inline(__always)
-  static func apply<A: Arithmetic>(_ parameters: RowParameters, _ y: SIMD16<A>) -> SIMD16<A> { y }
 }
 
 /// y = (mean - x) * scale + offset, sixteen lanes: the subtraction takes `x` from memory, and `scale` is the factor

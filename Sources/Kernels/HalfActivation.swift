@@ -1,17 +1,10 @@
-// Activation functions whose results are rounded to halves: to 8 or 11 binary digits, of which these are within 2^-16.
-// So numbers in one part do, and shorter series. As in Activation.swift, the smooth ones are max(x, 0) minus a tail that
-// has to be right, as a fraction of itself, until it underflows.
+// Activation functions whose results are rounded to halves, to 8 or 11 binary digits: these are within 2^-16 of the
+// exact ones, so that numbers in one part do, and shorter series. As in Activation.swift, the smooth ones are max(x, 0)
+// minus a tail that has to be right, as a fraction of itself, until it underflows.
 
 import NormKitFloor
 
 enum HalfActivation {
-  @inline(__always)
-  static func sigmoid(_ x: SIMD16<Float>) -> SIMD16<Float> {
-    let t = Float.atMost(Float.magnitude(x), Float.splat(Float.logisticEnd))
-    let tail = logistic(Float.splat(1), t)
-    return Float.magnitude(Float.fma(tail, Float.splat(-Float.unit), Float.step(x)))
-  }
-
   @inline(__always)
   static func silu(_ x: SIMD16<Float>) -> SIMD16<Float> {
     let t = Float.atMost(Float.magnitude(x), Float.splat(Float.logisticEnd))

@@ -12,11 +12,11 @@ extension Element {
   }
 }
 
-/// Has the line brought near that the run `ahead` bytes behind `y` shares with the one before it, if such runs do not
-/// begin where lines do: it is stored to as usual, and all stores behind that would wait until it has come from memory.
+/// Has the line brought near that the run at `y`, which will be written past the caches, shares with the one before it,
+/// if it does: it is stored to as usual, and all stores behind that would wait until it has come from memory.
 @inline(__always)
-func bringJointNear(_ y: UnsafeMutableRawPointer, ahead: Int) {
-  if Int(bitPattern: y) & 63 != 0 { nk_prefetch_to_write(y + ahead) }
+func bringJointNear(_ y: UnsafeMutableRawPointer) {
+  if Int(bitPattern: y) & 63 != 0 { nk_prefetch_to_write(y) }
 }
 
 /// Vectors of `count` elements: where each starts, and how many elements it has. `first`: where the first starts.

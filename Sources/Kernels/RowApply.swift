@@ -29,7 +29,7 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
     var x = x, y = y, terms = terms
     let end = terms.means + rows, isFetched = streams || count &* E.size <= longRowBytes
     while terms.means < end {
-      if streams { bringJointNear(y, ahead: 2 &* yStep) }
+      if NK_FOUR_VECTORS != 0 && streams { bringJointNear(y + 2 &* yStep) }
       let row = ScaledRow<E, P, L>(terms, parameters, next: isFetched ? x + rows &* xStep : x)
       row.apply(x, y, count, streams: streams)
       x += xStep

@@ -114,12 +114,16 @@ extension nk_stage {
     return i
   }
 
-  /// The bias of `count` elements from `i` on, of their type or, beside halves, of F32.
+  /// Whether the bias is of the type of elements. Beside halves it may be F32.
+  @inline(__always)
+  private func isBiasOf<E: Element>(_: E.Type) -> Bool { E.size > 2 || bias_dtype == dtype }
+
+  /// The bias of `count` elements from `i` on.
   @inline(__always)
   private func loadBias<E: Element, A: Arithmetic>(
     _: E.Type, _ bias: UnsafeRawPointer, _ i: Int, _ count: Int
   ) -> SIMD16<A> {
-    E.size > 2 || bias_dtype == dtype
+    isBiasOf(E.self)
       ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
   }
 
@@ -129,10 +133,9 @@ extension nk_stage {
   private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, from first: Int) {
     typealias A = W.Natural
     let stretch = bias == nil || segment == 1 ? Int(length) : Int(segment)
-    let isOfElements = E.size > 2 || bias_dtype == dtype
     forStretches(of: stretch, from: first) { parameter in
       guard let bias, segment != 1 else { return A.splat(0) }
-      return A.splat(A.narrow(isOfElements ? E.value(bias, parameter) : F32.value(bias, parameter)))
+      return A.splat(A.narrow(isBiasOf(E.self) ? E.value(bias, parameter) : F32.value(bias, parameter)))
     } body: { value, i, count in
       var v: SIMD16<A>, added = value
       if let source {

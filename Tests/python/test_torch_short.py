@@ -139,11 +139,53 @@ def test_empty_data(ways):
     assert not ways(functional.group_norm, torch.empty(2, 6, 0), 3)
 
 
-def test_views_that_negate():
-    """The dispatcher forms them before it calls the kernel."""
+def test_views_that_negate(ways):
     x = torch.complex(torch.randn(3, 8), torch.randn(3, 8)).conj().imag
     assert x.is_neg()
-    assert torch.equal(functional.layer_norm(x, 8), functional.layer_norm(x.resolve_neg(), 8))
+    assert ways(functional.layer_norm, x, 8)
+
+
+@pytest.mark.parametrize("form", ["contiguous", "channels last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bits_do_not_depend_on_threads(ways, dtype, form):
+    """Work that is shared between PyTorch's threads."""
+    x, weight, bias = tensor((5, 24, 61, 83), dtype, form), tensor((24,), dtype), tensor((24,), dtype)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for function, arguments in calls(x, weight, bias, 4):
+            assert ways(function, x, *arguments) or form != "contiguous"
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Plain(torch.Tensor):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (functional.layer_norm, (torch.randn(3, 8).as_subclass(Plain), 8)),
+        (functional.layer_norm, (torch.randn(3, 8), 8, torch.ones(8).as_subclass(Plain))),
+        (functional.layer_norm, (torch.randn(3, 8), 8, None, None, 1)),
+        (functional.group_norm, (torch.randn(3, 8), True)),
+    ],
+    ids=["subclass", "subclass of a parameter", "eps is an integer", "groups is a bool"],
+)
+def test_what_is_seldom_is_left_to_the_long_way(ways, function, arguments):
+    before = ways.taken
+    try:
+        function(*arguments)
+    except TypeError:
+        pass
+    assert ways.taken == before
+
+
+def test_statistics_that_want_gradients_are_refused():
+    mean = torch.zeros(8, requires_grad=True)
+    with pytest.raises(ValueError, match="running_mean requires grad"):
+        functional.batch_norm(torch.randn(3, 8), mean, torch.ones(8))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +196,7 @@ def test_views_that_negate():
         (functional.layer_norm, torch.randn(3, 4), (4, torch.ones(4).double()), "weight"),
         (functional.layer_norm, torch.randn(3, 4), (4, None, None, "x"), "eps"),
         (functional.layer_norm, torch.randn(3, 4), (4, None, None, -1.0), "eps"),
+        (functional.layer_norm, torch.randn(3, 4), (4, None, None, torch.tensor(1e-3)), "eps"),
         (functional.layer_norm, torch.zeros(3, 4, dtype=torch.int32), (4,), "x"),
         (functional.layer_norm, torch.empty(3, 4, device="meta"), (4,), "meta"),
         (functional.layer_norm, torch.randn(3, 4).to_sparse(), (4,), "x"),
@@ -182,17 +225,27 @@ def test_threads_at_once():
             assert torch.equal(y, expected)
 
 
-def test_memory_is_freed():
-    resource = pytest.importorskip("resource")
-    x = torch.randn(256, 1024)
-    for _ in range(20):
-        functional.layer_norm(x, 1024)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(300):
-        functional.layer_norm(x, 1024)  # a MiB each
+MEMORY = """
+import resource, torch
+from normkit.torch import functional
+x, weight = torch.randn(256, 1024), torch.ones(1024)
+held = x._use_count(), weight._use_count()
+def use(count):
+    for _ in range(count):
+        functional.layer_norm(x, 1024, weight)  # a MiB each
         functional.layer_norm(x, (256, 1024))
-        functional.group_norm(x, 4)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+        functional.group_norm(x, 4, weight)
+use(20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+use(300)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024, (x._use_count(), weight._use_count()) == held)
+"""
+
+
+def test_memory_is_freed():
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True True\n", done.stderr
 
 
 USE = """

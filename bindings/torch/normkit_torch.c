@@ -102,7 +102,7 @@ static bool is_contiguous(const view *v) {
     return are_dense(v, axes, v->rank, &step);
 }
 
-/* Of a tensor [samples, channels, …]: channels first if it is contiguous; channels last if that describes it; or 0. */
+/* Of a tensor [samples, channels, ...]: channels first if it is contiguous, channels last if that is it; or 0. */
 static int32_t layout_of(const view *v) {
     if (is_contiguous(v)) return NORMKIT_CHANNELS_FIRST;
     int64_t axes[MOST_AXES] = {1}, step = 1;

@@ -15,7 +15,7 @@ typedef void (*pytorch_kernel)(pytorch_value *stack, uint64_t arguments, uint64_
 
 /* Each returns 0, or that it failed and has said why on stderr. */
 #define PYTORCH_FUNCTIONS(F)                                                                                   \
-    F(library_init_impl, (const char *space, const char *key, const char *file, uint32_t line, void **library)) \
+    F(library_init_impl, (const char *space, const char *key, const char *file, uint32_t line, void **made))   \
     F(library_impl, (void *library, const char *name, pytorch_kernel kernel))                                  \
     F(get_dim, (pytorch_tensor tensor, int64_t *rank))                                                         \
     F(get_sizes, (pytorch_tensor tensor, int64_t **sizes))                                                     \
@@ -23,8 +23,8 @@ typedef void (*pytorch_kernel)(pytorch_value *stack, uint64_t arguments, uint64_
     F(get_dtype, (pytorch_tensor tensor, int32_t *dtype))                                                      \
     F(get_device_type, (pytorch_tensor tensor, int32_t *device))                                               \
     F(get_data_ptr, (pytorch_tensor tensor, void **data))                                                      \
-    F(empty_strided, (int64_t rank, const int64_t *sizes, const int64_t *strides, int32_t dtype, int32_t device, \
-                      int32_t index, pytorch_tensor *tensor))                                                  \
+    F(empty_strided, (int64_t rank, const int64_t *sizes, const int64_t *strides, int32_t dtype,               \
+                      int32_t device, int32_t index, pytorch_tensor *tensor))                                  \
     F(delete_tensor_object, (pytorch_tensor tensor))
 
 /* Since 2.10. A loop on PyTorch's threads: `body` gets ranges of at least `grain` numbers of those from begin to end - 1,

@@ -10,7 +10,7 @@ enum {
     NK_GATHER = 1,      /* work = source + other + bias; without source: work itself; without the others: 0 */
     NK_FORM = 2,        /* the same, but work is of type dtype, as what is added; also written to destination, if any */
     NK_AFFINE = 3,      /* work = work * source + other, parameters; NULL: 1 and 0 */
-    NK_ACTIVATE = 4,    /* destination = activation(work), which halves get as near as they are; NULL: work is changed */
+    NK_ACTIVATE = 4,    /* destination = activation(work), halves from what is within 2^-16 of it; NULL: work itself */
     NK_STORE = 5,       /* destination = work */
     NK_STORE_I8 = 6,
     NK_STORE_U8 = 7,

@@ -35,22 +35,31 @@ _batch_norm = define_short("batch_norm_short", f"Tensor x, Tensor mean, Tensor v
 
 
 def _load() -> bool:
-    """Load the kernels and register them. Returns whether that was done; what NORMKIT_TORCH_LIBRARY names has to load."""
+    """Load the kernels and register them. Returns whether that was done. What the environment names has to load."""
     try:
         # PyTorch has loaded it; only its handle is asked for.
         pytorch = ctypes.CDLL("libtorch_cpu.so", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     except (OSError, AttributeError):  # PyTorch in another form; no such flag in the system
         return False
     paths = _normkit.candidates(FILE_NAME, _VARIABLE)
-    if not os.environ.get(_VARIABLE):
+    is_named = bool(os.environ.get(_VARIABLE))
+    if not is_named:
         beside = Path(_normkit.library_path()).resolve().parent / FILE_NAME
         paths = [path for path in dict.fromkeys([beside, *paths]) if path.is_file()]
-        if not paths:
-            return False
-    library = _normkit.load_first(paths, "the NormKit library for PyTorch", "Build it: bindings/torch/build.sh")
+    try:
+        library = _normkit.load_first(
+            paths, "the NormKit library for PyTorch", "Build it: bindings/torch/build.sh", _set_prototype
+        )
+    except ImportError:
+        if is_named:
+            raise
+        return False
+    return bool(library.normkit_torch_register(pytorch._handle) == 0)
+
+
+def _set_prototype(library: ctypes.CDLL, path: Path) -> None:
     library.normkit_torch_register.argtypes = [ctypes.c_void_p]
     library.normkit_torch_register.restype = ctypes.c_int32
-    return bool(library.normkit_torch_register(pytorch._handle) == 0)
 
 
 available = _load()
@@ -61,7 +70,7 @@ def layer_norm(
 ) -> Tensor | None:
     """Of the last axis."""
     size = _only(normalized_shape)
-    if size is None or _is_watched(x, weight, bias):
+    if size is None or _is_seldom(eps, x, weight, bias):
         return None
     return _result(_layer_norm, x, *_stand_ins(x, weight, bias), size, eps)
 
@@ -71,7 +80,7 @@ def rms_norm(
 ) -> Tensor | None:
     """Of the last axis."""
     size = _only(normalized_shape)
-    if size is None or _is_watched(x, weight):
+    if size is None or _is_seldom(0.0 if eps is None else eps, x, weight):
         return None
     if eps is None:
         eps = _MACHINE_EPSILON.get(x.dtype, 2.0**-23)
@@ -80,14 +89,14 @@ def rms_norm(
 
 def group_norm(x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
     """Of [N, C, *]."""
-    if _is_watched(x, weight, bias):
+    if type(groups) is not int or _is_seldom(eps, x, weight, bias):
         return None
     return _result(_group_norm, x, *_stand_ins(x, weight, bias), groups, eps)
 
 
 def instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor | None:
     """Of [N, C, *], without running statistics."""
-    if _is_watched(x, weight, bias):
+    if _is_seldom(eps, x, weight, bias):
         return None
     return _result(_instance_norm, x, *_stand_ins(x, weight, bias), eps)
 
@@ -96,21 +105,32 @@ def batch_norm(
     x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor | None:
     """Of [N, C, *], with given statistics."""
-    if mean is None or var is None or _is_watched(x, weight, bias):
+    if mean is None or var is None or _is_seldom(eps, x, weight, bias) or _is_seldom(eps, mean, var):
         return None
     return _result(_batch_norm, x, mean, var, *_stand_ins(x, weight, bias), eps)
 
 
 def _only(normalized_shape: int | Sequence[int]) -> int | None:
     """The extent of the last axis, if that is all."""
-    if isinstance(normalized_shape, int):
-        return normalized_shape
-    return normalized_shape[0] if len(normalized_shape) == 1 else None
+    if isinstance(normalized_shape, (tuple, list)) and len(normalized_shape) == 1:
+        (normalized_shape,) = normalized_shape
+    return normalized_shape if type(normalized_shape) is int else None
 
 
-def _is_watched(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
-    """Whether there will be gradients, or transforms are at work, which the long way refuses."""
-    return not available or is_recorded(x, weight, bias) or is_transformed()
+# What has no behaviour of its own.
+_PLAIN = {Tensor, torch.nn.Parameter, type(None)}
+
+
+def _is_seldom(eps: Any, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
+    """Whether the long way has to see this: gradients will be recorded, transforms are at work, which it refuses, or it
+    is not what it should be."""
+    return (
+        not available
+        or type(eps) is not float
+        or not (type(x) in _PLAIN and type(weight) in _PLAIN and type(bias) in _PLAIN)
+        or is_recorded(x, weight, bias)
+        or is_transformed()
+    )
 
 
 def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor, bool, bool]:
@@ -120,6 +140,6 @@ def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[T
 def _result(operator: Any, *arguments: Any) -> Tensor | None:
     try:
         y: Tensor = operator(*arguments)
-    except RuntimeError:  # no kernel for such tensors, no such argument: the long way says what is wrong
+    except RuntimeError:  # no kernel for such tensors: the long way says what is wrong
         return None
     return y if y.numel() else None

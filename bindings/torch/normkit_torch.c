@@ -203,7 +203,8 @@ static void run_range(int64_t begin, int64_t end, void *context) {
 static void parallel_for(void *context, size_t count, normkit_task task, void *argument) {
     (void)context;
     loop l = {task, argument};
-    pytorch.parallel_for(0, (int64_t)count, 1, run_range, &l);
+    /* Where it fails, nothing is lost by running a task again. */
+    if (pytorch.parallel_for(0, (int64_t)count, 1, run_range, &l)) run_range(0, (int64_t)count, &l);
 }
 
 static normkit_status run(call *c) {

@@ -73,24 +73,16 @@ extension nk_stage {
 
   @inline(__always)
   private func applyToHalves(_ function: (SIMD16<Float>) -> SIMD16<Float>) {
-    let rows = Int(rows), length = Int(length), streams = streams != 0, isBF16 = Int(dtype) == NK_BF16
-    var row = 0
     guard let destination else { return }
-    while row < rows {
-      let target = destination + row &* Int(destination_step) &* F16.size
-      var i = 0
-      while i < length {
-        let count = min(16, length &- i)
-        let v = function(load(F32.self, row, i, count))
-        if isBF16 {
-          BF16.store(target, i, upTo: count, v, streams: streams)
-        } else {
-          F16.store(target, i, upTo: count, v, streams: streams)
-        }
-        if streams { bringNear(row, i) }
-        i &+= 16
+    let bytes = Int(destination_step) &* F16.size, streams = streams != 0, isBF16 = Int(dtype) == NK_BF16
+    forVectors { row, i, count in
+      let v = function(load(F32.self, row, i, count))
+      if isBF16 {
+        BF16.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
+      } else {
+        F16.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
       }
-      row &+= 1
+      if streams { bringNear(row, i) }
     }
     if streams { nk_finish_streams() }
   }

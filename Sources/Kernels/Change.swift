@@ -40,9 +40,9 @@ extension Change {
   private func applyInParts(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
     // As `forVectors` with a head does, which costs runs that are not streamed several instructions each. Of halves, a
     // vector is half a line: what is left of a line at either end is stored as usual, and not half past the caches.
-    let line = max(16, 64 / E.size), head = ((0 &- Int(bitPattern: y)) & (line &* E.size &- 1)) / E.size
+    let line = max(16, 64 / E.size)
     var i = 0
-    let first = min(streams ? head : count, count)
+    let first = min(streams ? E.elementsBeforeLine(y, of: line) : count, count)
     while i < first {
       let part = (first &- i &- 1) & 15 &+ 1
       applyPart(x, y, i, part)

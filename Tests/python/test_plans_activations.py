@@ -52,6 +52,16 @@ def spacing(values: np.ndarray, dtype: DType) -> np.ndarray:
     return np.maximum(unit * np.longdouble(dtype.epsilon), np.longdouble(dtype.smallest_subnormal))
 
 
+def most_off(found: np.ndarray, wanted: np.ndarray, dtype: DType) -> tuple[int, np.longdouble]:
+    """Which element is furthest from what is wanted, and by how many units in the last place."""
+    actual = exact(found)
+    units = np.abs(actual - wanted) / spacing(wanted, dtype)
+    overflowed = np.isinf(actual) & (np.abs(wanted) > dtype.largest)
+    units = np.where(overflowed | (actual == wanted), 0, units)
+    worst = int(np.argmax(np.where(np.isnan(units), np.inf, units)))
+    return worst, units[worst]
+
+
 @pytest.mark.parametrize("side", ["activation_before", "activation_after"])
 @every_dtype
 @every_activation
@@ -60,16 +70,11 @@ def test_accuracy(name, code, dtype, side):
     found = execute_plan(of_given(x, dtype, **{side: code, "slope": SLOPE})).outputs["y"].reshape(-1)
     # A slope is a number of the type of computation.
     slope = float(dtype.statistics.numpy.type(SLOPE))
-    wanted = activate(code, exact(x), slope)
-    actual = exact(found)
-    units = np.abs(actual - wanted) / spacing(wanted, dtype)
+    worst, units = most_off(found, activate(code, exact(x), slope), dtype)
     # A half is rounded once more, from what is off by two units of f32, or, if it is the result, by 2^-16.
     before = 2 * float(np.finfo(np.float32).eps) if side == "activation_before" else 2.0**-16
     limit = _UNITS.get(dtype, 0.5 + before / dtype.epsilon)
-    overflowed = np.isinf(actual) & (np.abs(wanted) > dtype.largest)
-    units = np.where(overflowed | (actual == wanted), 0, units)
-    worst = int(np.argmax(np.where(np.isnan(units), np.inf, units)))
-    assert units[worst] <= limit, f"{name}({x[worst]!r}) is {found[worst]!r}, off by {units[worst]:.3g} units"
+    assert units <= limit, f"{name}({x[worst]!r}) is {found[worst]!r}, off by {units:.3g} units"
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
@@ -79,13 +84,9 @@ def test_accuracy_of_halves_from_f32(name, code, dtype):
     x = arguments(F32)
     code_of = {F16: C["F16"], BF16: C["BF16"]}[dtype]
     fused = of_given(x, F32, activation_after=code, slope=SLOPE, output_dtype=code_of)
-    found = exact(execute_plan(fused).outputs["y"].reshape(-1))
-    wanted = activate(code, exact(x), float(np.float32(SLOPE)))
-    units = np.abs(found - wanted) / spacing(wanted, dtype)
-    overflowed = np.isinf(found) & (np.abs(wanted) > dtype.largest)
-    units = np.where(overflowed | (found == wanted), 0, units)
-    worst = int(np.argmax(np.where(np.isnan(units), np.inf, units)))
-    assert units[worst] <= 0.5 + 2.0**-16 / dtype.epsilon, f"{name}({x[worst]!r}) is {found[worst]!r}"
+    found = execute_plan(fused).outputs["y"].reshape(-1)
+    worst, units = most_off(found, activate(code, exact(x), float(np.float32(SLOPE))), dtype)
+    assert units <= 0.5 + 2.0**-16 / dtype.epsilon, f"{name}({x[worst]!r}) is {found[worst]!r}, off by {units:.3g} units"
 
 
 @every_dtype

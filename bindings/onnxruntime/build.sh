@@ -2,20 +2,4 @@
 # Builds the library of operators for ONNX Runtime beside the library that it calls.
 #
 #   bindings/onnxruntime/build.sh [FOLDER]     the folder of libnormkit.so; .build/release unless given
-#
-# It finds libnormkit.so in its own folder, or uses the one that the process has loaded before, from wherever.
-set -eu
-folder=${1:-}
-[ -z "$folder" ] || folder=$(cd "$folder" && pwd)
-cd "$(dirname "$0")/../.."
-if [ -z "$folder" ]; then
-    folder=$PWD/.build/release
-    [ -f "$folder/libnormkit.so" ] || swift build -c release --product normkit --quiet
-fi
-
-${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -shared -Iinclude \
-    bindings/onnxruntime/*.c -o "$folder/libnormkit_onnxruntime.so" \
-    -L"$folder" -l:libnormkit.so -Wl,-rpath,'$ORIGIN' -Wl,--no-undefined
-soname=libnormkit.so.$(sed -n 's/^#define NORMKIT_VERSION_MAJOR //p' include/normkit.h)
-[ -e "$folder/$soname" ] || ln -s libnormkit.so "$folder/$soname"
-echo "built $folder/libnormkit_onnxruntime.so"
+exec "$(dirname "$0")/../build_engine.sh" onnxruntime "${1:-}"

@@ -244,8 +244,12 @@ static pytorch_tensor computed(call *c) {
     return y;
 }
 
-/* Leaves the result of an operator that was given so many tensors, and deletes these. */
-static void finish(pytorch_value *stack, int tensors, pytorch_tensor y) {
+/* Computes what was asked for, if it `is_taken`, leaves the result, and deletes the `tensors` that the operator was
+ * given. */
+static void finish(call *c, bool is_taken, int32_t method, double epsilon, pytorch_value *stack, int tensors) {
+    c->description.method = method;
+    c->description.epsilon = epsilon;
+    pytorch_tensor y = is_taken ? computed(c) : NULL;
     for (int k = 0; k < tensors; k++) pytorch.delete_tensor_object((pytorch_tensor)stack[k]);
     const int64_t nothing = 0, step = 1;
     stack[0] = (pytorch_value)(y ? y : made(1, &nothing, &step, NORMKIT_F32));
@@ -275,9 +279,7 @@ static void layer_norm(pytorch_value *stack, uint64_t arguments, uint64_t result
     int64_t size = integer_at(stack, 5);
     bool is_taken = take_rows(&c, tensor_at(stack, 0), size) &&
                     take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), size);
-    c.description.method = NORMKIT_LAYER_NORM;
-    c.description.epsilon = real_at(stack, 6);
-    finish(stack, 3, is_taken ? computed(&c) : NULL);
+    finish(&c, is_taken, NORMKIT_LAYER_NORM, real_at(stack, 6), stack, 3);
 }
 
 /* rms_norm_short(Tensor x, Tensor weight, bool has_weight, int size, float eps) */
@@ -287,32 +289,28 @@ static void rms_norm(pytorch_value *stack, uint64_t arguments, uint64_t results)
     int64_t size = integer_at(stack, 3);
     bool is_taken =
         take_rows(&c, tensor_at(stack, 0), size) && take_parameters(&c, given_at(stack, 1, 2), NULL, size);
-    c.description.method = NORMKIT_RMS_NORM;
-    c.description.epsilon = real_at(stack, 4);
-    finish(stack, 2, is_taken ? computed(&c) : NULL);
+    finish(&c, is_taken, NORMKIT_RMS_NORM, real_at(stack, 4), stack, 2);
+}
+
+/* Of x, weight, bias, has_weight and has_bias, which the stack begins with; x has `least` axes or more. */
+static void normalize_channels(pytorch_value *stack, int32_t method, int64_t least, int64_t groups, double epsilon) {
+    call c;
+    bool is_taken = take_channels(&c, tensor_at(stack, 0), least) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    c.description.groups = groups;
+    finish(&c, is_taken, method, epsilon, stack, 3);
 }
 
 /* group_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int groups, float eps) */
 static void group_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
     (void)arguments, (void)results;
-    call c;
-    bool is_taken = take_channels(&c, tensor_at(stack, 0), 2) &&
-                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
-    c.description.method = NORMKIT_GROUP_NORM;
-    c.description.groups = integer_at(stack, 5);
-    c.description.epsilon = real_at(stack, 6);
-    finish(stack, 3, is_taken ? computed(&c) : NULL);
+    normalize_channels(stack, NORMKIT_GROUP_NORM, 2, integer_at(stack, 5), real_at(stack, 6));
 }
 
 /* instance_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, float eps) */
 static void instance_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
     (void)arguments, (void)results;
-    call c;
-    bool is_taken = take_channels(&c, tensor_at(stack, 0), 3) &&
-                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
-    c.description.method = NORMKIT_INSTANCE_NORM;
-    c.description.epsilon = real_at(stack, 5);
-    finish(stack, 3, is_taken ? computed(&c) : NULL);
+    normalize_channels(stack, NORMKIT_INSTANCE_NORM, 3, 0, real_at(stack, 5));
 }
 
 /* batch_norm_short(Tensor x, Tensor mean, Tensor var, Tensor weight, Tensor bias, bool has_weight, bool has_bias,
@@ -323,9 +321,7 @@ static void batch_norm(pytorch_value *stack, uint64_t arguments, uint64_t result
     bool is_taken = take_channels(&c, tensor_at(stack, 0), 2) &&
                     take_statistics(&c, tensor_at(stack, 1), tensor_at(stack, 2)) &&
                     take_parameters(&c, given_at(stack, 3, 5), given_at(stack, 4, 6), c.x.sizes[1]);
-    c.description.method = NORMKIT_BATCH_NORM_INFERENCE;
-    c.description.epsilon = real_at(stack, 7);
-    finish(stack, 5, is_taken ? computed(&c) : NULL);
+    finish(&c, is_taken, NORMKIT_BATCH_NORM_INFERENCE, real_at(stack, 7), stack, 5);
 }
 
 /* Gives PyTorch these kernels for operators that are defined already, once.

@@ -25,6 +25,11 @@ def statistics_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def machine_epsilon(x: Tensor) -> float:
+    """What an epsilon of None is for RMS normalization of `x`: that of the type of statistics."""
+    return 2.0**-52 if x.dtype == torch.float64 else 2.0**-23
+
+
 def placed(x: Tensor, y: Tensor) -> Tensor:
     """`y`, lying in memory as `torch.empty_like(x)` does, which graphs rely on."""
     if x.is_contiguous() and y.is_contiguous():

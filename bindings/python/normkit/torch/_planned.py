@@ -14,7 +14,7 @@ from .._engine import Plan
 from .._library import library, refusal
 from .._plan_abi import Operands
 from ._autograd import is_transformed
-from ._operators import define_inference, statistics_dtype
+from ._operators import define_inference, machine_epsilon
 
 
 @functools.lru_cache(maxsize=1000)
@@ -76,7 +76,7 @@ def _rows(
     dtypes = _checked(x, shape, weight=weight, bias=bias, residual=residual)
     size = math.prod(shape)
     if eps is None:
-        eps = torch.finfo(statistics_dtype(x)).eps
+        eps = machine_epsilon(x)
     choices = {"add_residual": residual is not None, "store_sum": store_sum, "activation_after": activation}
     plan = _plan(method, rows=x.numel() // size if size else 0, size=size, epsilon=eps, **dtypes, **choices)
     x = _contiguous(x)

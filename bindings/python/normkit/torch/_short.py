@@ -17,12 +17,10 @@ from torch import Tensor
 
 from .. import _library as _normkit  # loaded first: the kernels then find this one
 from ._autograd import is_recorded, is_transformed
-from ._operators import define_short
+from ._operators import define_short, machine_epsilon
 
 FILE_NAME = "libnormkit_torch.so"
 _VARIABLE = "NORMKIT_TORCH_LIBRARY"
-
-_MACHINE_EPSILON = {torch.float64: 2.0**-52}
 
 # Of weight and bias, x stands in for what is not given.
 _GIVEN = "Tensor weight, Tensor bias, bool has_weight, bool has_bias"
@@ -83,7 +81,7 @@ def rms_norm(
     if size is None or _is_seldom(0.0 if eps is None else eps, x, weight):
         return None
     if eps is None:
-        eps = _MACHINE_EPSILON.get(x.dtype, 2.0**-23)
+        eps = machine_epsilon(x)
     return _result(_rms_norm, x, x if weight is None else weight, weight is not None, size, eps)
 
 

@@ -92,16 +92,7 @@ struct Gelu: Activation {
     let t = A.atMost(A.magnitude(x), A.splat(A.geluEnd))
     let (square, squareLow) = product(t, t)
     let e = Exponential(square * A.splat(-0.5), squareLow * A.splat(-0.5))
-    // The distribution function of -t is exp(-t^2 / 2) S(v) / (t + c) with v = t / (t + c): S is smooth, and there is a
-    // polynomial for it. v is rounded, and the tail t S(v) / (t + c) changes (1 - v) times as much as v.
-    let c = A.splat(A.geluShift)
-    let d = t + c, dLow = t - (d - c)
-    let inverse = A.divide(A.splat(1), d)
-    let v = t * inverse
-    let rest = A.fma(A.negate(v), dLow, A.fma(A.negate(v), d, t))
-    let (s, sLow) = A.geluSeries(v - A.splat(A.geluCenter))
-    let (tail, tailLow) = product(v, s)
-    return withoutTail(x, e.times(tail, A.fma(rest * inverse, s - tail, A.fma(v, sLow, tailLow))))
+    return withoutTail(x, A.multiply(A.geluTail(t, e.less1), e.scale))
   }
 }
 
@@ -140,7 +131,7 @@ private func formLogistic<A: Arithmetic>(_ t: inout SIMD16<A>, _ v: SIMD16<A>, _
 
 /// a * b in two parts, the rounded product and what it lost.
 @inline(__always)
-private func product<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> (SIMD16<A>, SIMD16<A>) {
+func product<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> (SIMD16<A>, SIMD16<A>) {
   let high = a * b
   return (high, A.productError(a, b, high))
 }
@@ -222,10 +213,8 @@ protocol ActivationArithmetic: SIMDScalar, BinaryFloatingPoint, Coding {
   static var geluCubic: Self { get }
   static var geluCubicLow: Self { get }
 
-  static var geluShift: Self { get }
-  static var geluCenter: Self { get }
-  /// S of Gelu in two parts; u is v from the center.
-  static func geluSeries(_ u: SIMD16<Self>) -> (SIMD16<Self>, SIMD16<Self>)
+  /// t N(-t) exp(t^2 / 2) (1 + less1), of the normal distribution function N; see GeluTail.swift.
+  static func geluTail(_ t: SIMD16<Self>, _ less1: SIMD16<Self>) -> SIMD16<Self>
 
   /// Where tails have become 0, tanh 1.
   static var logisticEnd: Self { get }
@@ -241,9 +230,9 @@ extension ActivationArithmetic where Self: Arithmetic {
 
   /// a * x + c in two parts, the rounded sum and what it lost.
   @inline(__always)
-  static func fmaInParts(_ a: SIMD16<Self>, _ x: SIMD16<Self>, _ c: Self) -> (SIMD16<Self>, SIMD16<Self>) {
-    let high = fma(a, x, splat(c))
-    return (high, fma(a, x, splat(c) - high))
+  static func fmaInParts(_ a: SIMD16<Self>, _ x: SIMD16<Self>, _ c: SIMD16<Self>) -> (SIMD16<Self>, SIMD16<Self>) {
+    let high = fma(a, x, c)
+    return (high, fma(a, x, c - high))
   }
 }
 
@@ -285,23 +274,6 @@ extension Float: ActivationArithmetic {
   @inline(__always) static var geluLinearLow: Float { 0x1.9ea1b2p-23 }
   @inline(__always) static var geluCubic: Float { 0x1.2444f2p-4 }
   @inline(__always) static var geluCubicLow: Float { 0x1.49b16ap-29 }
-
-  @inline(__always) static var geluShift: Float { 3 }
-  @inline(__always) static var geluCenter: Float { 0x1.ap-2 }
-  @inline(__always)
-  static func geluSeries(_ u: SIMD16<Float>) -> (SIMD16<Float>, SIMD16<Float>) {
-    // The higher powers as two series in u^2, which take half of the time.
-    let square = u * u
-    var even = line(square, -0x1.1c5966p-4, 0x1.e91f14p-7)
-    even = fma(even, square, splat(0x1.524798p-3))
-    even = fma(even, square, splat(-0x1.30440ap-2))
-    var odd = line(square, -0x1.8e927cp-4, 0x1.c8def6p-5)
-    odd = fma(odd, square, splat(0x1.10b22ap-3))
-    odd = fma(odd, square, splat(-0x1.0a1c68p-2))
-    let high = fma(fma(odd, u, even), u, splat(0x1.040e2cp+0))
-    let slope = fma(high, u, splat(-0x1.3354c6p+0))
-    return fmaInParts(slope, u, 0x1.aa7aa8p-1)
-  }
 
   @inline(__always) static var logisticEnd: Float { 110 }
   @inline(__always) static var geluTanhEnd: Float { 11 }
@@ -352,38 +324,6 @@ extension Double: ActivationArithmetic {
   @inline(__always) static var geluLinearLow: Double { 0x1.08d0fcb3c500cp-48 }
   @inline(__always) static var geluCubic: Double { 0x1.2444f2a4d8b4bp-4 }
   @inline(__always) static var geluCubicLow: Double { -0x1.6c843a29d1c7p-61 }
-
-  @inline(__always) static var geluShift: Double { 4 }
-  @inline(__always) static var geluCenter: Double { 0x1.b8p-2 }
-  @inline(__always)
-  static func geluSeries(_ u: SIMD16<Double>) -> (SIMD16<Double>, SIMD16<Double>) {
-    // The higher powers as two series in u^2, which take half of the time.
-    let square = u * u
-    var even = line(square, 0x1.b0d8b483176e5p-7, -0x1.aa73cbee632cep-8)
-    even = fma(even, square, splat(-0x1.bf54f7b040151p-7))
-    even = fma(even, square, splat(0x1.be0599b4ec1edp-8))
-    even = fma(even, square, splat(0x1.9afe4bd860239p-8))
-    even = fma(even, square, splat(-0x1.9e179bbe5ec2bp-6))
-    even = fma(even, square, splat(0x1.b2af09533107dp-5))
-    even = fma(even, square, splat(-0x1.93054de7e058cp-4))
-    even = fma(even, square, splat(0x1.5a62714d61b1p-3))
-    even = fma(even, square, splat(-0x1.0374275baf40dp-3))
-    even = fma(even, square, splat(-0x1.c62fbc6caece6p+0))
-    var odd = line(square, -0x1.d3bf6dab1b71dp-10, 0x1.ec46c31ee715p-11)
-    odd = fma(odd, square, splat(0x1.bf82f155c04f4p-8))
-    odd = fma(odd, square, splat(-0x1.04cc2d7ca3bdcp-6))
-    odd = fma(odd, square, splat(0x1.9a72f08063a76p-6))
-    odd = fma(odd, square, splat(-0x1.05f9de4f56edbp-5))
-    odd = fma(odd, square, splat(0x1.39a52046e8952p-5))
-    odd = fma(odd, square, splat(-0x1.ac06303e25306p-5))
-    odd = fma(odd, square, splat(0x1.ac61931542effp-4))
-    odd = fma(odd, square, splat(-0x1.44f190017c613p-2))
-    odd = fma(odd, square, splat(0x1.083e5adbd28dfp+0))
-    let high = fma(fma(odd, u, even), u, splat(0x1.e48947cf43d5bp+0))
-    let (slope, slopeLow) = fmaInParts(high, u, -0x1.7501e2731946ep+0)
-    let (s, sLow) = fmaInParts(slope, u, 0x1.b2ac13c7eba48p-1)
-    return (s, fma(slopeLow, u, sLow))
-  }
 
   @inline(__always) static var logisticEnd: Double { 760 }
   @inline(__always) static var geluTanhEnd: Double { 22 }

@@ -28,20 +28,11 @@ enum HalfActivation {
     return Float.copySign(Float.divide(m, Float.splat(2) - m), x)
   }
 
-  /// The tail is exp(-t^2 / 2) v S(v) with v = t / (t + c), as in `Gelu`.
   @inline(__always)
   static func gelu(_ x: SIMD16<Float>) -> SIMD16<Float> {
     let t = Float.atMost(Float.magnitude(x), Float.splat(Float.geluEnd))
     let e = FallingExponential(t * t * Float.splat(0.5))
-    let v = Float.divide(t, t + Float.splat(Float.geluShift))
-    let u = v - Float.splat(Float.geluCenter)
-    let square = u * u
-    var even = Float.fma(square, Float.splat(0x1.6dd5f2p-4), Float.splat(-0x1.036e56p-2))
-    even = Float.fma(square, even, Float.splat(0x1.03f9eap+0))
-    even = Float.fma(square, even, Float.splat(0x1.aa7af4p-1))
-    var odd = Float.fma(square, Float.splat(0x1.2cb2c4p-3), Float.splat(-0x1.2eda68p-2))
-    odd = Float.fma(square, odd, Float.splat(-0x1.33565cp+0))
-    return withoutTail(x, v * Float.fma(u, odd, even) * e.value)
+    return withoutTail(x, t * Float.geluRest(t) * e.value)
   }
 
   /// t / (1 + exp(u)) / unit.
@@ -61,7 +52,7 @@ private struct FallingExponential {
     let shifted = Float.fma(u, Float.splat(-0x1.715476p+0), Float.splat(Float.rounder))
     let count = shifted - Float.splat(Float.rounder)
     scale = Float.exponent(shifted)
-    let r = Float.fma(count, Float.splat(Float.ln2Low), Float.fma(count, Float.splat(Float.ln2), u))
+    let r = Float.fma(count, Float.splat(Float.ln2 + Float.ln2Low), u)
     let square = r * r
     let high = Float.fma(r, Float.splat(0x1.106222p-7), Float.splat(-0x1.572adcp-5))
     let low = Float.fma(r, Float.splat(0x1.5557bp-3), Float.splat(-0x1.fffdfap-2))
@@ -69,5 +60,5 @@ private struct FallingExponential {
   }
 
   /// exp(-u) / unit.
-  @inline(__always) var value: SIMD16<Float> { scale - scale * below1 }
+  @inline(__always) var value: SIMD16<Float> { Float.fma(scale, Float.negate(below1), scale) }
 }

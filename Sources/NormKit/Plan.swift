@@ -69,6 +69,12 @@ struct Plan {
     return Int(isShared ? job.units &* job.pieces : job.units)
   }
 
+  /// What a run takes, in elements that are normalized and nothing else. It can be multiplied by the size of an element.
+  var work: Int {
+    let cost = 1 &+ costOf(description.activation_before) &+ costOf(description.activation_after)
+    return min(elements, Int.max / 128) &* cost
+  }
+
   /// Bytes of workspace, with what it takes to begin at a cache line.
   func workspace(parts: Int) -> Int {
     if elements == 0 { return 0 }
@@ -81,6 +87,18 @@ struct Plan {
 }
 
 let lineBytes = 64
+
+/// Elements to normalize that it takes to be worth a thread that is awake.
+private let elementsPerPart = 16384
+
+/// How many elements are normalized while an activation function is applied to one.
+private func costOf(_ activation: Int32) -> Int {
+  switch Int(activation) {
+  case NORMKIT_IDENTITY: 0
+  case NORMKIT_RELU, NORMKIT_LEAKY_RELU, NORMKIT_HARD_SWISH: 1
+  default: 4
+  }
+}
 
 @_cdecl("normkit_plan_create") @implementation
 public func normkit_plan_create(
@@ -103,6 +121,13 @@ public func normkit_plan_destroy(_ plan: OpaquePointer!) { nk_free(UnsafeMutable
 public func normkit_plan_most_parts(_ plan: OpaquePointer!) -> Int32 {
   guard let plan else { return 1 }
   return Int32(clamping: planned(plan).pointee.mostParts)
+}
+
+@_cdecl("normkit_plan_useful_parts") @implementation
+public func normkit_plan_useful_parts(_ plan: OpaquePointer!, _ threads: Int32) -> Int32 {
+  guard let plan else { return 1 }
+  let planned = planned(plan)
+  return max(1, Int32(clamping: min(Int(threads), planned.pointee.mostParts, planned.pointee.work / elementsPerPart)))
 }
 
 @_cdecl("normkit_plan_phases") @implementation

@@ -49,7 +49,7 @@ public func normkit_plan_run_parallel(
 public func normkit_plan_run_threads(_ plan: OpaquePointer!, _ operands: UnsafePointer<normkit_operands>!) -> Int32 {
   statusOf { () throws(Refusal) in
     var run = try PlannedRun(plan, operands, parts: nk_thread_count())
-    let bytes = run.plan.pointee.elements &* run.plan.pointee.types.statisticsSize
+    let bytes = run.plan.pointee.work &* run.plan.pointee.types.statisticsSize
     run.parts = min(run.parts, threadsWorth(bytes: bytes))
     guard run.parts > 1 else { return run.allPhases(part: 0) }
     for phase in 0..<run.phases {

@@ -1,12 +1,14 @@
-"""Print the constants of Sources/Kernels/Activation.swift, for f32 and f64, as hexadecimal floating-point numbers.
+"""Print the constants of Activation.swift, HalfActivation.swift and GeluTail.swift in Sources/Kernels, as hexadecimal
+floating-point numbers.
 
-Both series are minimax polynomials by the exchange algorithm of Remez, whose largest error relative to what the series
+All series are minimax polynomials by the exchange algorithm of Remez, whose largest error relative to what the series
 is part of is as small as their degree allows; coefficients are then rounded. Printed errors are those after rounding,
-as powers of two: of exp(r) - 1 relative to itself, and of S relative to itself.
+as powers of two: of exp(r) - 1 relative to itself, and of what is left of the normal distribution function N when its
+decay is taken away, R(t) = N(-t) exp(t^2 / 2), relative to itself.
 
-S is what is left of the normal distribution function N when its decay is taken away, as a function of v in 0...1:
-N(-t) = exp(-t^2 / 2) S(v) / (t + c), v = t / (t + c). The series is about a center, among many the one where
-rounding the coefficients costs least.
+For f64, R(t) = S(v) / (t + c) with v = t / (t + c) in 0...1, and there is one series of S. For f32 there are eight of R,
+one for each half octave of t + 1. Series are about a center, among many the one where rounding the coefficients costs
+least.
 
 Needs mpmath. Takes a minute or two.
 """
@@ -27,9 +29,6 @@ Function = Callable[[mpf], mpf]
 class Format:
     name: str
     type: type[np.floating]
-    exponential_degree: int
-    gelu_degree: int
-    shift: int  # c
     end: float  # Gelu's tail is 0 from this t on
     ln2_bits: int  # after the point, so that multiples of the first part of ln 2 are exact
     linear_bits: int  # the same for the sums of GeluTanh
@@ -43,9 +42,11 @@ class Format:
 
 
 FORMATS = (
-    Format("f32", np.float32, 4, 10, 3, 14.6, 15, 20),
-    Format("f64", np.float64, 10, 24, 4, 38.8, 41, 46),
+    Format("f32", np.float32, 14.6, 15, 20),
+    Format("f64", np.float64, 38.8, 41, 46),
 )
+SHIFT = mpf(4)  # c
+STARTS = (0, 0.5, 1, 2, 3, 5, 7, 11)  # of the pieces, as t
 
 
 def value(coefficients: list[mpf], x: mpf) -> mpf:
@@ -95,7 +96,7 @@ def minimax(f: Function, weight: Function, degree: int, low: mpf, high: mpf) -> 
     return coefficients, lambda c: max(map(abs, errors(c)))
 
 
-def exponential(form: Format) -> tuple[list[mpf], mpf]:
+def exponential(form: Format, degree: int) -> tuple[list[mpf], mpf]:
     def series(r: mpf) -> mpf:
         return (mpmath.expm1(r) - r) / r**2 if abs(r) > 1e-20 else mpf(1) / 2
 
@@ -103,31 +104,62 @@ def exponential(form: Format) -> tuple[list[mpf], mpf]:
         return r**2 / mpmath.expm1(r) if r else mpf(0)
 
     half = mpmath.log(2) / 2 * mpf("1.0001")
-    coefficients, largest = minimax(series, weight, form.exponential_degree, -half, half)
+    coefficients, largest = minimax(series, weight, degree, -half, half)
     rounded = [form.round(c) for c in coefficients]
     return rounded, largest(rounded)
 
 
-def gelu(form: Format) -> tuple[mpf, list[mpf], mpf]:
-    c = mpf(form.shift)
+def remains(t: mpf) -> mpf:
+    """R."""
+    return mpmath.exp(t * t / 2) * mpmath.erfc(t / mpmath.sqrt(2)) / 2
 
+
+@dataclass(frozen=True, order=True)
+class Series:
+    error: mpf
+    center: mpf
+    coefficients: list[mpf]
+
+    @classmethod
+    def of(cls, form: Format, f: Function, degree: int, low: mpf, high: mpf, centers: list[mpf]) -> "Series":
+        def about(center: mpf) -> "Series":
+            coefficients, largest = minimax(
+                lambda u: f(u + center), lambda u: 1 / f(u + center), degree, low - center, high - center)
+            rounded = [form.round(k) for k in coefficients]
+            return cls(largest(rounded), center, rounded)
+
+        return min(about(center) for center in centers)
+
+
+def whole_tail(form: Format, degree: int) -> Series:
     def smooth(v: mpf) -> mpf:
-        t = c * v / (1 - v)
-        return mpmath.exp(t * t / 2) * mpmath.erfc(t / mpmath.sqrt(2)) / 2 * (t + c)
+        t = SHIFT * v / (1 - v)
+        return remains(t) * (t + SHIFT)
 
-    def fit(center: mpf) -> tuple[mpf, mpf, list[mpf]]:
-        coefficients, largest = minimax(
-            lambda u: smooth(u + center), lambda u: 1 / smooth(u + center), form.gelu_degree, -center, end - center)
-        rounded = [form.round(k) for k in coefficients]
-        return largest(rounded), center, rounded
+    end = form.end / (form.end + SHIFT)
+    return Series.of(form, smooth, degree, mpf(0), end, [mpf(k) / 256 for k in range(104, 122, 3)])
 
-    end = form.end / (form.end + c)
-    error, center, rounded = min(fit(mpf(k) / 256) for k in range(104, 122, 3))
-    return center, rounded, error
+
+def pieces(form: Format, degree: int) -> list[Series]:
+    """In the order of the last three bits of the number of a half octave."""
+    found = []
+    for low, high in zip(STARTS, (*STARTS[1:], form.end)):
+        low, high = mpf(low), mpf(high)
+        centers = [(low + high) / 2 + k * (high - low) / 256 for k in range(-4, 5)]
+        found.append(Series.of(form, remains, degree, low, high, [form.round(c) for c in centers]))
+    return found[2:] + found[:2]
 
 
 def show(name: str, *numbers: mpf) -> None:
     print(f"  {name:22}" + " ".join(float(x).hex() for x in numbers))
+
+
+def show_pieces(name: str, series: list[Series]) -> None:
+    print(name)
+    show("centers", *(one.center for one in series))
+    for power in range(len(series[0].coefficients)):
+        show(f"power {power}", *(one.coefficients[power] for one in series))
+    print("    errors " + " ".join(f"2^{float(mpmath.log(one.error, 2)):.1f}" for one in series))
 
 
 def main() -> None:
@@ -137,14 +169,18 @@ def main() -> None:
         linear = 2 * mpmath.sqrt(2 / mp.pi)
         show("geluLinear", *form.parts(linear, form.linear_bits))
         show("geluCubic", *form.parts(linear * mpf("0.044715")))
-        coefficients, error = exponential(form)
-        show("exponentialSeries", *coefficients)
+    for name, form, degree in (("", FORMATS[0], 4), (" of halves", FORMATS[0], 3), (" of f64", FORMATS[1], 10)):
+        coefficients, error = exponential(form, degree)
+        print("exponentialSeries" + name)
+        show("powers", *coefficients)
         print(f"    error 2^{float(mpmath.log(error, 2)):.1f}")
-        center, coefficients, error = gelu(form)
-        show("geluCenter", center)
-        show("geluAtCenter", coefficients[0])
-        show("geluSeries", *coefficients[1:])
-        print(f"    error 2^{float(mpmath.log(error, 2)):.1f}")
+    show_pieces("geluTail", pieces(FORMATS[0], 7))
+    show_pieces("geluTail of halves", pieces(FORMATS[0], 5))
+    whole = whole_tail(FORMATS[1], 24)
+    print("geluTail of f64")
+    show("center", whole.center)
+    show("series", *whole.coefficients)
+    print(f"    error 2^{float(mpmath.log(whole.error, 2)):.1f}")
 
 
 if __name__ == "__main__":

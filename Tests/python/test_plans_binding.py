@@ -226,6 +226,7 @@ def test_ways_to_run():
     plan.run(**arrays)
     wanted = results(arrays)
     assert plan.most_parts > 4 and plan.workspace(4) > plan.workspace()
+    assert plan.useful_parts(1) == 1 and 1 < plan.useful_parts(4) <= 4
 
     forget(arrays)
     workspace = np.empty(plan.workspace(4), np.uint8)

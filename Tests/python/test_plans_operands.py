@@ -125,6 +125,27 @@ def test_parts_out_of_range(method):
         assert_status(fused, "ERROR_PARTS", one_part(phase, part, parts), parts=max(1, min(parts, 3)))
 
 
+@pytest.mark.parametrize(("activation", "cost"), [("IDENTITY", 1), ("RELU", 2), ("GELU", 5)])
+def test_useful_parts(activation, cost):
+    """Parts have so much work at least; there are no more of them than threads and than a plan can be cut into."""
+    lib = library.load()
+
+    def check(rows: int, size: int, threads: int) -> int:
+        description = library.struct("normkit_description")(
+            dtype=C["F32"], method=C["LAYER_NORM"], rows=rows, size=size, epsilon=1e-5, activation_after=C[activation])
+        description.struct_size = ctypes.sizeof(description)
+        with plan(description) as handle:
+            found, most = lib.normkit_plan_useful_parts(handle, threads), lib.normkit_plan_most_parts(handle)
+        assert found == max(1, min(threads, most, rows * size * cost // 16384))
+        return found
+
+    assert [check(0, 100, 4), check(1, 100, 4), check(1000, 1000, 0), check(1000, 1000, -1)] == [1] * 4
+    assert check(128, 127, 8) == 1 if cost == 1 else check(128, 384, 8) > 1
+    assert check(1000, 1000, 8) == 8 and check(10_000, 1000, INT32_MAX) > 100
+    assert check(2**20, 2**20, 3) == 3
+    assert lib.normkit_plan_useful_parts(None, 3) == 1
+
+
 def test_no_parallel_loop():
     def call(handle, operands):
         return library.load().normkit_plan_run_parallel(

@@ -10,13 +10,10 @@
 
 typedef struct {
     normkit_plan *plan;
-    int32_t most_parts;
     int count;
     uint16_t offsets[NORMKIT_JAX_MOST_OPERANDS];
 } state;
 
-/* A part below this size is done before another thread has been woken for it. */
-static const int64_t LEAST_BYTES_OF_A_PART = 1 << 17;
 /* Workspace up to this size lies on the stack. */
 enum { SMALL_WORKSPACE = 4096 };
 
@@ -90,34 +87,12 @@ XLA_FFI_Error *normkit_jax_instantiate(XLA_FFI_CallFrame *frame)
         free(s);
         return normkit_jax_refusal(api, status);
     }
-    s->most_parts = normkit_plan_most_parts(s->plan);
     XLA_FFI_State_Set_Args args = {XLA_FFI_State_Set_Args_STRUCT_SIZE, NULL, frame->ctx,
                                    XLA_FFI_ExecutionStage_INSTANTIATE, &normkit_jax_state_type, s};
     XLA_FFI_Error *error = api->XLA_FFI_State_Set(&args);
     if (error != NULL)
         destroy(s);
     return error;
-}
-
-static int64_t bytes_of(const XLA_FFI_Buffer *buffer)
-{
-    int64_t elements = 1;
-    for (int64_t i = 0; i < buffer->rank; i++)
-        elements *= buffer->dims[i];
-    int wide = buffer->dtype == XLA_FFI_DataType_F64, narrow = buffer->dtype != XLA_FFI_DataType_F32 && !wide;
-    return elements * (wide ? 8 : narrow ? 2 : 4);
-}
-
-/* Into how many parts to cut, so that each is worth waking a thread for. */
-static int32_t parts_of(const state *s, const normkit_jax_pool *pool, const XLA_FFI_CallFrame *frame)
-{
-    int64_t parts = bytes_of(frame->args.args[0]) / LEAST_BYTES_OF_A_PART;
-    if (parts > s->most_parts)
-        parts = s->most_parts;
-    if (parts < 2)
-        return 1;
-    int64_t threads = normkit_jax_pool_threads(pool);
-    return (int32_t)(parts < threads ? parts : threads);
 }
 
 XLA_FFI_Error *normkit_jax_execute(XLA_FFI_CallFrame *frame)
@@ -139,7 +114,7 @@ XLA_FFI_Error *normkit_jax_execute(XLA_FFI_CallFrame *frame)
         return normkit_jax_error(api, XLA_FFI_Error_Code_INVALID_ARGUMENT, "the number of operands is another one");
 
     normkit_jax_pool pool = {api, frame->ctx};
-    int32_t parts = parts_of(s, &pool, frame);
+    int32_t parts = normkit_plan_useful_parts(s->plan, normkit_jax_pool_threads(&pool));
     char small[SMALL_WORKSPACE];
     o.workspace_bytes = normkit_plan_workspace(s->plan, parts);
     o.workspace = o.workspace_bytes > SMALL_WORKSPACE ? malloc((size_t)o.workspace_bytes) : small;

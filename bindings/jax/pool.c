@@ -19,14 +19,14 @@ typedef struct {
 /* How often the calling thread looks before it sleeps: about as long as it takes to wake up again. */
 enum { LOOKS = 2000 };
 
-int64_t normkit_jax_pool_threads(const normkit_jax_pool *pool)
+int32_t normkit_jax_pool_threads(const normkit_jax_pool *pool)
 {
     int64_t threads = 1;
     XLA_FFI_ThreadPool_NumThreads_Args args = {
         XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE, NULL, pool->context, &threads};
     if (normkit_jax_failed(pool->api, pool->api->XLA_FFI_ThreadPool_NumThreads(&args)))
         return 1;
-    return threads;
+    return (int32_t)threads;
 }
 
 static void work(loop *l)

@@ -12,7 +12,7 @@ typedef struct {
 } normkit_jax_pool;
 
 /* How many threads there are; 1 if there is no pool. */
-int64_t normkit_jax_pool_threads(const normkit_jax_pool *pool);
+int32_t normkit_jax_pool_threads(const normkit_jax_pool *pool);
 
 /* A normkit_parallel_for, whose context is a normkit_jax_pool. The calling thread takes part, and it alone runs what
  * no other thread comes to. So the loop ends also if every thread of the pool is in such a loop. */

@@ -9,9 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* So many elements are worth a part of their own: they take some microseconds, as does waking a thread. */
-enum { ELEMENTS_PER_PART = 16384 };
-
 /* Workspace up to this size is on the stack. */
 enum { FEW_BYTES = 4096 };
 
@@ -21,7 +18,7 @@ typedef struct {
     normkit_description description; /* what does not depend on the shape */
     int64_t axis;
     int64_t constants[ROLE_COUNT];   /* elements of an input that is a constant of the model; -1: not known yet */
-    int most_parts;
+    int threads;
     Plans plans;
 } Kernel;
 
@@ -247,16 +244,8 @@ static void parallel_for(void *argument, size_t count, normkit_task task, void *
     for (size_t i = 0; i < count; i++) task(task_argument, i);
 }
 
-static int32_t part_count(const Run *run, const normkit_plan *plan) {
-    int64_t parts = element_count(&run->y) / ELEMENTS_PER_PART;
-    if (parts > run->kernel->most_parts) parts = run->kernel->most_parts;
-    int32_t possible = normkit_plan_most_parts(plan);
-    if (parts > possible) parts = possible;
-    return parts < 1 ? 1 : (int32_t)parts;
-}
-
 static normkit_status run_plan(Run *run, const normkit_plan *plan) {
-    int32_t parts = part_count(run, plan);
+    int32_t parts = normkit_plan_useful_parts(plan, run->kernel->threads);
     char few[FEW_BYTES];
     int64_t bytes = normkit_plan_workspace(plan, parts);
     void *workspace = bytes <= FEW_BYTES ? few : malloc((size_t)bytes);
@@ -349,7 +338,7 @@ OrtStatus *kernel_create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
     kernel->definition = variant->definition;
     kernel->axis = -1;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    kernel->most_parts = processors < 1 ? 1 : (int)processors;
+    kernel->threads = processors < 1 ? 1 : (int)processors;
 
     normkit_description *description = &kernel->description;
     description->struct_size = sizeof *description;

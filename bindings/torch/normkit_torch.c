@@ -174,20 +174,12 @@ static bool take_statistics(call *c, pytorch_tensor mean, pytorch_tensor varianc
 
 /* ---- Runs ---------------------------------------------------------------------------------------------- */
 
-/* A part below this size is done before another thread has come to it. */
-static const int64_t LEAST_BYTES_OF_A_PART = 1 << 17;
-
-static int64_t element_size(int32_t dtype) { return dtype == NORMKIT_F64 ? 8 : dtype == NORMKIT_F32 ? 4 : 2; }
-
 /* Into how many parts to cut a run. */
-static int32_t parts_of(const call *c, const normkit_plan *plan) {
+static int32_t parts_of(const normkit_plan *plan) {
     if (!pytorch.parallel_for || !pytorch.get_num_threads) return normkit_thread_count();
-    int64_t parts = extent(&c->x, 0, c->x.rank) * element_size(c->x.dtype) / LEAST_BYTES_OF_A_PART;
     uint32_t threads;
-    if (parts < 2 || pytorch.get_num_threads(&threads)) return 1;
-    if (parts > threads) parts = threads;
-    if (parts > normkit_plan_most_parts(plan)) parts = normkit_plan_most_parts(plan);
-    return (int32_t)parts;
+    if (pytorch.get_num_threads(&threads)) return 1;
+    return normkit_plan_useful_parts(plan, (int32_t)threads);
 }
 
 typedef struct {
@@ -211,7 +203,7 @@ static normkit_status run(call *c) {
     normkit_plan *plan;
     normkit_status status = normkit_plan_create(&c->description, &plan);
     if (status) return status;
-    int32_t parts = parts_of(c, plan);
+    int32_t parts = parts_of(plan);
     normkit_operands *o = &c->operands;
     o->workspace_bytes = normkit_plan_workspace(plan, parts);
     if (o->workspace_bytes > 0 && !(o->workspace = malloc((size_t)o->workspace_bytes)))

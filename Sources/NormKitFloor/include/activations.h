@@ -48,6 +48,40 @@ NK_ACTIVATION_PRIMITIVES(f32, nk_f32x16, nk_f32x16_there, nk_u32x16, 0x80000000u
 NK_ACTIVATION_PRIMITIVES(f64, nk_f64x16, nk_f64x16_there, nk_u64x16, 0x8000000000000000ull, 52)
 #undef NK_ACTIVATION_PRIMITIVES
 
+/* The number of the half octave of v: twice its exponent, and 1 more in the upper half of the octave. */
+NK_INLINE void nk_half_octave_f32(void *p) { *(nk_u32x16_there *)p >>= 22; }
+
+/* For each lane the entry of a table that the last three bits of v say. */
+#if defined(__AVX512F__)
+NK_INLINE void nk_look_up_f32(void *p, nk_f32x8 table) {
+    nk_f32x16 twice = __builtin_shufflevector(table, table, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    *(nk_f32x16_there *)p = (nk_f32x16)_mm512_permutexvar_ps(*(__m512i_u *)p, (__m512)twice);
+}
+#elif defined(__AVX2__)
+NK_INLINE void nk_look_up_f32(void *p, nk_f32x8 table) {
+    __m256i_u *v = p;
+    for (int i = 0; i < 2; i++) v[i] = (__m256i)_mm256_permutevar8x32_ps((__m256)table, v[i]);
+}
+#elif defined(__aarch64__)
+NK_INLINE void nk_look_up_f32(void *p, nk_f32x8 table) {
+    typedef uint32_t four __attribute__((vector_size(16), aligned(8), may_alias));
+    uint8x16x2_t bytes;
+    memcpy(&bytes, &table, sizeof bytes);
+    four *v = p;
+    /* An index of a number is turned to those of its four bytes. */
+    for (int i = 0; i < 4; i++) v[i] = (four)vqtbl2q_u8(bytes, (uint8x16_t)((v[i] & 7) * 0x04040404u + 0x03020100u));
+}
+#else
+/* Called: where elements are looked up one by one, it is much code. */
+static __attribute__((noinline, unused)) void nk_find_entries_f32(void *p, const nk_f32x8 *table) {
+    nk_u32x16_there *v = p;
+    nk_f32x16 found;
+    for (int i = 0; i < 16; i++) found[i] = (*table)[(*v)[i] & 7];
+    *(nk_f32x16_there *)p = found;
+}
+NK_INLINE void nk_look_up_f32(void *p, nk_f32x8 table) { nk_find_entries_f32(p, &table); }
+#endif
+
 /* What a product lost by rounding, p = a * b - product, where there is no instruction that rounds it once. Called: in
  * the registers of such processors this is much code. */
 static __attribute__((noinline, unused)) void nk_find_product_error_f32(void *p, const void *a, const void *b) {

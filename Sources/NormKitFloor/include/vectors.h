@@ -15,10 +15,13 @@
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define NK_INLINE static inline __attribute__((always_inline, unused))
 
+typedef float nk_f32x8 __attribute__((vector_size(32)));
 typedef float nk_f32x16 __attribute__((vector_size(64)));
 typedef double nk_f64x16 __attribute__((vector_size(128)));
 typedef double nk_f64x8 __attribute__((vector_size(64)));

@@ -268,6 +268,7 @@ normkit_status fold_batch_norm(int32_t dtype, int64_t outer, int64_t channels, i
 normkit_status plan_create(const normkit_description *description, normkit_plan **plan);
 void plan_destroy(normkit_plan *plan);
 int32_t plan_most_parts(const normkit_plan *plan);
+int32_t plan_useful_parts(const normkit_plan *plan, int32_t threads);
 int32_t plan_phases(const normkit_plan *plan);
 int64_t plan_workspace(const normkit_plan *plan, int32_t parts);
 normkit_status plan_run(const normkit_plan *plan, const normkit_operands *operands);

@@ -211,6 +211,10 @@ class Plan:
         """Into how many parts a run can be cut at most."""
         return int(library.normkit_plan_most_parts(self._handle))
 
+    def useful_parts(self, threads: int) -> int:
+        """Into how many parts to cut a run for `threads` threads that are awake: as many as are worth it."""
+        return int(library.normkit_plan_useful_parts(self._handle, _limited(threads, "threads", 32)))
+
     @property
     def phases(self) -> int:
         """Rounds of parts, of which each has to be complete before the next begins."""

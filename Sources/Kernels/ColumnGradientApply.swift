@@ -4,14 +4,13 @@ import NormKitFloor
 
 /// What the gradients of sixteen lanes are made of.
 private struct ColumnLanes<A: Arithmetic> {
-  let mean, factor, offset, quantity, scale: SIMD16<A>
+  let mean, factor, quantity, scale: SIMD16<A>
   let terms: GradientTerms<A>
 
   @inline(__always)
   init(_ scratch: ColumnGradientScratch, _ j: Int) {
     mean = A.load(UnsafeRawPointer(scratch.mean(A.self)), j)
     factor = A.load(UnsafeRawPointer(scratch.factor(A.self)), j)
-    offset = A.load(UnsafeRawPointer(scratch.offset(A.self)), j)
     quantity = A.load(UnsafeRawPointer(scratch.quantity(A.self)), j)
     scale = A.load(UnsafeRawPointer(scratch.scale(A.self)), j)
     terms = GradientTerms(
@@ -19,8 +18,9 @@ private struct ColumnLanes<A: Arithmetic> {
       shift: A.load(UnsafeRawPointer(scratch.shift(A.self)), j))
   }
 
+  /// z, but for the residue of the mean, which `terms` have.
   @inline(__always)
-  func standardize(_ x: SIMD16<A>) -> SIMD16<A> { A.fma(x - mean, factor, offset) }
+  func standardize(_ x: SIMD16<A>) -> SIMD16<A> { (x - mean) * factor }
 }
 
 /// A row of lanes that have a gamma each.
@@ -78,6 +78,7 @@ private struct WeightedRow<E: Element> {
   typealias N = E.Natural
   let start: GradientStart
   let weight: SIMD16<N>
+  let offsets: UnsafeRawPointer
   let streams: Bool
   var dyz = N.splat(0), dy = N.splat(0)
 
@@ -87,7 +88,7 @@ private struct WeightedRow<E: Element> {
     let (value, gradient) = start.load(E.self, j, count)
     let z = lanes.standardize(value)
     start.store(E.self, j, count, lanes.terms.apply(gradient * weight, lanes.factor, z), streams: streams)
-    let product = gradient * z
+    let product = gradient * (z + N.load(offsets, j))
     dy = dy + (count == 16 ? gradient : N.fill(gradient, count, N.splat(0)))
     dyz = dyz + (count == 16 ? product : N.fill(product, count, N.splat(0)))
   }
@@ -171,7 +172,8 @@ extension nk_job {
     for f in begin..<end {
       let parameter = rowParameter(outer, f)
       var row = WeightedRow<E>(
-        start: row(E.self, block, f), weight: N.splat(N.narrow(weight(parameter, as: N.self))), streams: streams != 0)
+        start: row(E.self, block, f), weight: N.splat(N.narrow(weight(parameter, as: N.self))),
+        offsets: UnsafeRawPointer(scratch.offset(N.self)), streams: streams != 0)
       forVectors(width) { j, count in row.apply(ColumnLanes<N>(scratch, j), j, count) }
       if let sums {
         sums.dgamma[parameter] += nk_sum_f64(N.widen(row.dyz))

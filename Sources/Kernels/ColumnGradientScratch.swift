@@ -55,7 +55,6 @@ struct ColumnGradientScratch {
     typealias N = E.Natural
     E.arrange(mean(N.self), width)
     E.arrange(factor(N.self), width)
-    E.arrange(offset(N.self), width)
     E.arrange(quantity(N.self), width)
     E.arrange(scale(N.self), width)
     E.arrange(shift(N.self), width)

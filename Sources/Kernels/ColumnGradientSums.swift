@@ -1,5 +1,5 @@
 // Backward, sums down columns: every lane is summed on its own. Four rows at a time pass the block, whose sums stay in
-// cache.
+// cache. The residue of the mean is taken into account when the sums are finished: see ColumnGradients.swift.
 
 import NormKitFloor
 
@@ -24,7 +24,7 @@ private struct ColumnLanes<E: Element, D: Derivative> {
   typealias N = E.Natural
   let scratch: ColumnGradientScratch
   let j, count: Int
-  let mean, factor, offset, quantity: SIMD16<N>
+  let mean, factor, quantity: SIMD16<N>
   var h, hz, beside: SIMD16<N>
 
   /// `count`: the lanes that there are.
@@ -35,7 +35,6 @@ private struct ColumnLanes<E: Element, D: Derivative> {
     self.count = count
     mean = N.load(UnsafeRawPointer(scratch.mean(N.self)), j)
     factor = N.load(UnsafeRawPointer(scratch.factor(N.self)), j)
-    offset = N.load(UnsafeRawPointer(scratch.offset(N.self)), j)
     quantity = N.load(UnsafeRawPointer(scratch.quantity(N.self)), j)
     let sums = scratch.chunkSums(N.self)
     h = N.load(UnsafeRawPointer(sums.h), j)
@@ -47,7 +46,7 @@ private struct ColumnLanes<E: Element, D: Derivative> {
   mutating func add(_ row: Row<E>, weighs: Bool) {
     let value = E.load(row.x, j, upTo: count, as: N.self)
     let dy = E.load(row.dy, j, upTo: count, as: N.self)
-    let z = N.fma(value - mean, factor, offset), h = weighs ? dy * row.weight : dy
+    let z = (value - mean) * factor, h = weighs ? dy * row.weight : dy
     self.h = self.h + h
     hz = N.fma(h, z, hz)
     beside = beside + D.beside(z, value, quantity)

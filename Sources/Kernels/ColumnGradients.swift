@@ -1,4 +1,7 @@
 // Backward for jobs whose sets are columns: a block of neighbouring lanes at a time.
+//
+// What the loops over rows take for z is (x - mean) * factor: the residue of the mean changes it by the same offset in
+// all rows, which the sums and the gradient are corrected by.
 
 import NormKitFloor
 
@@ -107,12 +110,26 @@ extension nk_job {
     for m in 0..<block.sets {
       let standard = scratch.forward.standards[m]
       let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(reach(standard))
-      let offset = N.narrow(-standard.residue * standard.factor)
+      let offset = N.narrow(standard.offset)
       for j in m &* run..<(m &+ 1) &* run {
         scratch.mean(N.self)[j] = mean
         scratch.factor(N.self)[j] = factor
         scratch.offset(N.self)[j] = offset
         scratch.quantity(N.self)[j] = quantity
+      }
+    }
+  }
+
+  /// Adds what the residues of means give to the sums of the block's lanes.
+  @inline(__always)
+  private func addOffsets(_ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
+    let run = Int(run), sums = scratch.sums, rows = Double(reduced.extent)
+    for m in 0..<block.sets {
+      let offset = scratch.forward.standards[m].offset
+      if offset == 0 { continue }
+      for j in m &* run..<(m &+ 1) &* run {
+        sums.hz[j] += offset * sums.h[j]
+        sums.beside[j] += offset * rows
       }
     }
   }
@@ -128,6 +145,7 @@ extension nk_job {
   ) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
+    if needs_gradient_sums != 0 { addOffsets(block, scratch) }
     for m in 0..<block.sets {
       var total: nk_gradient_sums
       if isByLane && !isBySet {
@@ -173,8 +191,9 @@ extension nk_job {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
-      let gradient = scratch.gradients[m], factor = scratch.forward.standards[m].factor
-      let shift = N.narrow(gradient.shift), slope = N.narrow(gradient.slope)
+      let gradient = scratch.gradients[m], standard = scratch.forward.standards[m], offset = standard.offset
+      let shift = N.narrow(offset == 0 ? gradient.shift : gradient.shift + gradient.slope * offset)
+      let slope = N.narrow(gradient.slope), factor = standard.factor
       var weight = isByLane && isBySet ? weight(parameters.next(run), as: N.self) : 1
       for j in m &* run..<(m &+ 1) &* run {
         if isByLane && !isBySet { weight = self.weight(parameters.next(), as: N.self) }
@@ -184,6 +203,11 @@ extension nk_job {
       }
     }
   }
+}
+
+extension nk_standard {
+  /// z less (x - mean) * factor.
+  fileprivate var offset: Double { -residue * factor }
 }
 
 /// Indices of the parameters of a block's lanes, one after another.

@@ -116,6 +116,8 @@ static int32_t layout_of(const view *v) {
 /* What an operator asks for. */
 typedef struct {
     view x;
+    /* Axes of the statistics. */
+    int64_t rank, sizes[MOST_AXES];
     normkit_description description;
     normkit_operands operands;
 } call;
@@ -136,15 +138,33 @@ static bool take_rows(call *c, pytorch_tensor x, int64_t size) {
     if (!take_data(c, x, 1) || c->x.sizes[c->x.rank - 1] != size || !is_contiguous(&c->x)) return false;
     c->description.rows = extent(&c->x, 0, c->x.rank - 1);
     c->description.size = size;
+    c->rank = c->x.rank - 1;
+    for (int64_t k = 0; k < c->rank; k++) c->sizes[k] = c->x.sizes[k];
     return true;
 }
 
 /* Takes x as a tensor [samples, channels, …] of `least` axes or more. */
 static bool take_channels(call *c, pytorch_tensor x, int64_t least) {
     if (!take_data(c, x, least) || !(c->description.layout = layout_of(&c->x))) return false;
-    c->description.samples = c->x.sizes[0];
-    c->description.channels = c->x.sizes[1];
+    c->description.samples = c->sizes[0] = c->x.sizes[0];
+    c->description.channels = c->sizes[1] = c->x.sizes[1];
     c->description.positions = extent(&c->x, 2, c->x.rank);
+    c->rank = 2;
+    return true;
+}
+
+/* The same with statistics over all samples. */
+static bool take_batch(call *c, pytorch_tensor x) {
+    if (!take_channels(c, x, 2)) return false;
+    c->rank = 1;
+    c->sizes[0] = c->sizes[1];
+    return true;
+}
+
+/* The same with groups of channels. */
+static bool take_groups(call *c, pytorch_tensor x, int64_t groups) {
+    if (!take_channels(c, x, 2) || groups < 1 || c->x.sizes[1] % groups) return false;
+    c->description.groups = c->sizes[1] = groups;
     return true;
 }
 
@@ -165,8 +185,10 @@ static bool take_parameters(call *c, pytorch_tensor weight, pytorch_tensor bias,
     return true; /* planning refuses other dtypes */
 }
 
+static int32_t statistics_dtype(const call *c) { return c->x.dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32; }
+
 static bool take_statistics(call *c, pytorch_tensor mean, pytorch_tensor variance) {
-    int32_t dtype = c->x.dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32;
+    int32_t dtype = statistics_dtype(c);
     c->operands.given_mean = vector(mean, c->x.sizes[1], &dtype);
     c->operands.given_variance = vector(variance, c->x.sizes[1], &dtype);
     return c->operands.given_mean && c->operands.given_variance;
@@ -217,34 +239,60 @@ static normkit_status run(call *c) {
     return status;
 }
 
-static pytorch_tensor made(int64_t rank, const int64_t *sizes, const int64_t *strides, int32_t dtype) {
+/* A tensor, whose memory goes to `*data`; or NULL. */
+static pytorch_tensor made(int64_t rank, const int64_t *sizes, const int64_t *strides, int32_t dtype, void **data) {
     int32_t theirs = dtype == NORMKIT_F64    ? number.dtype_float64
                      : dtype == NORMKIT_F16  ? number.dtype_float16
                      : dtype == NORMKIT_BF16 ? number.dtype_bfloat16
                                              : number.dtype_float32;
     pytorch_tensor tensor = NULL;
-    return pytorch.empty_strided(rank, sizes, strides, theirs, number.device_type_cpu, 0, &tensor) ? NULL : tensor;
-}
-
-/* A tensor that lies in memory as x does, with what was asked for; NULL if NormKit refuses that. */
-static pytorch_tensor computed(call *c) {
-    pytorch_tensor y = made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype);
-    if (y && (pytorch.get_data_ptr(y, &c->operands.y) || run(c) != NORMKIT_OK)) {
-        pytorch.delete_tensor_object(y);
-        y = NULL;
+    if (pytorch.empty_strided(rank, sizes, strides, theirs, number.device_type_cpu, 0, &tensor)) return NULL;
+    if (pytorch.get_data_ptr(tensor, data)) {
+        pytorch.delete_tensor_object(tensor);
+        tensor = NULL;
     }
-    return y;
+    return tensor;
 }
 
-/* Computes what was asked for, if it `is_taken`, leaves the result, and deletes the `tensors` that the operator was
- * given. */
-static void finish(call *c, bool is_taken, int32_t method, double epsilon, pytorch_value *stack, int tensors) {
-    c->description.method = method;
-    c->description.epsilon = epsilon;
-    pytorch_tensor y = is_taken ? computed(c) : NULL;
+/* The same for a contiguous one of the statistics type. */
+static pytorch_tensor made_of_statistics(const call *c, int64_t rank, const int64_t *sizes, void **data) {
+    int64_t strides[MOST_AXES], step = 1;
+    for (int64_t k = rank - 1; k >= 0; step *= sizes[k--]) strides[k] = step;
+    return made(rank, sizes, strides, statistics_dtype(c), data);
+}
+
+enum { MOST_RESULTS = 3 };
+
+/* Leaves results on the stack, if `status` says that they are good, in place of the `tensors` that the operator was
+ * given, which are deleted. For those that are NULL, and for all if they are not good, empty ones. */
+static void leave(
+    pytorch_value *stack, int tensors, normkit_status status, const pytorch_tensor *made_ones, uint64_t results) {
     for (int k = 0; k < tensors; k++) pytorch.delete_tensor_object((pytorch_tensor)stack[k]);
     const int64_t nothing = 0, step = 1;
-    stack[0] = (pytorch_value)(y ? y : made(1, &nothing, &step, NORMKIT_F32));
+    void *data;
+    for (uint64_t k = 0; k < results; k++) {
+        pytorch_tensor tensor = made_ones[k];
+        if (tensor && status != NORMKIT_OK) {
+            pytorch.delete_tensor_object(tensor);
+            tensor = NULL;
+        }
+        stack[k] = (pytorch_value)(tensor ? tensor : made(1, &nothing, &step, NORMKIT_F32, &data));
+    }
+}
+
+/* Computes what was asked for, if it `is_taken`, and leaves y, which lies in memory as x does, and of two results rstd,
+ * of three mean and rstd. */
+static void finish(
+    call *c, bool is_taken, int32_t method, double epsilon, pytorch_value *stack, int tensors, uint64_t results) {
+    c->description.method = method;
+    c->description.epsilon = epsilon;
+    pytorch_tensor made_ones[MOST_RESULTS] = {NULL};
+    normkit_operands *o = &c->operands;
+    void **statistics[] = {results == 2 ? &o->rstd : &o->mean, &o->rstd};
+    if (is_taken) is_taken = (made_ones[0] = made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype, &o->y)) != NULL;
+    for (uint64_t k = 1; is_taken && k < results; k++)
+        is_taken = (made_ones[k] = made_of_statistics(c, c->rank, c->sizes, statistics[k - 1])) != NULL;
+    leave(stack, tensors, is_taken ? run(c) : NORMKIT_ERROR_MEMORY, made_ones, results);
 }
 
 static pytorch_tensor tensor_at(const pytorch_value *stack, int k) { return (pytorch_tensor)stack[k]; }
@@ -262,58 +310,164 @@ static double real_at(const pytorch_value *stack, int k) {
     return value;
 }
 
-/* ---- Operators ----------------------------------------------------------------------------------------- */
+/* ---- Operators -----------------------------------------------------------------------------------------
+ *
+ * A forward kernel is that of two operators: of layer_norm_short, which returns y, and of layer_norm_recorded_short,
+ * which returns the statistics that the gradient needs behind it. */
 
 /* layer_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int size, float eps) */
 static void layer_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments, (void)results;
+    (void)arguments;
     call c;
     int64_t size = integer_at(stack, 5);
     bool is_taken = take_rows(&c, tensor_at(stack, 0), size) &&
                     take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), size);
-    finish(&c, is_taken, NORMKIT_LAYER_NORM, real_at(stack, 6), stack, 3);
+    finish(&c, is_taken, NORMKIT_LAYER_NORM, real_at(stack, 6), stack, 3, results);
 }
 
 /* rms_norm_short(Tensor x, Tensor weight, bool has_weight, int size, float eps) */
 static void rms_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments, (void)results;
+    (void)arguments;
     call c;
     int64_t size = integer_at(stack, 3);
     bool is_taken =
         take_rows(&c, tensor_at(stack, 0), size) && take_parameters(&c, given_at(stack, 1, 2), NULL, size);
-    finish(&c, is_taken, NORMKIT_RMS_NORM, real_at(stack, 4), stack, 2);
-}
-
-/* Of x, weight, bias, has_weight and has_bias, which the stack begins with; x has `least` axes or more. */
-static void normalize_channels(pytorch_value *stack, int32_t method, int64_t least, int64_t groups, double epsilon) {
-    call c;
-    bool is_taken = take_channels(&c, tensor_at(stack, 0), least) &&
-                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
-    c.description.groups = groups;
-    finish(&c, is_taken, method, epsilon, stack, 3);
+    finish(&c, is_taken, NORMKIT_RMS_NORM, real_at(stack, 4), stack, 2, results);
 }
 
 /* group_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int groups, float eps) */
 static void group_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments, (void)results;
-    normalize_channels(stack, NORMKIT_GROUP_NORM, 2, integer_at(stack, 5), real_at(stack, 6));
+    (void)arguments;
+    call c;
+    bool is_taken = take_groups(&c, tensor_at(stack, 0), integer_at(stack, 5)) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    finish(&c, is_taken, NORMKIT_GROUP_NORM, real_at(stack, 6), stack, 3, results);
 }
 
 /* instance_norm_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, float eps) */
 static void instance_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments, (void)results;
-    normalize_channels(stack, NORMKIT_INSTANCE_NORM, 3, 0, real_at(stack, 5));
+    (void)arguments;
+    call c;
+    bool is_taken = take_channels(&c, tensor_at(stack, 0), 3) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    finish(&c, is_taken, NORMKIT_INSTANCE_NORM, real_at(stack, 5), stack, 3, results);
 }
 
 /* batch_norm_short(Tensor x, Tensor mean, Tensor var, Tensor weight, Tensor bias, bool has_weight, bool has_bias,
  *                  float eps): in inference */
 static void batch_norm(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments, (void)results;
+    (void)arguments;
     call c;
     bool is_taken = take_channels(&c, tensor_at(stack, 0), 2) &&
                     take_statistics(&c, tensor_at(stack, 1), tensor_at(stack, 2)) &&
                     take_parameters(&c, given_at(stack, 3, 5), given_at(stack, 4, 6), c.x.sizes[1]);
-    finish(&c, is_taken, NORMKIT_BATCH_NORM_INFERENCE, real_at(stack, 7), stack, 5);
+    finish(&c, is_taken, NORMKIT_BATCH_NORM_INFERENCE, real_at(stack, 7), stack, 5, results);
+}
+
+/* ---- Gradients ----------------------------------------------------------------------------------------- */
+
+/* The memory of dy, which lies as x does; NULL if it is another array. */
+static const void *like_x(const call *c, pytorch_tensor tensor) {
+    view v;
+    if (!see(tensor, &v) || v.dtype != c->x.dtype || v.rank != c->x.rank) return NULL;
+    for (int64_t k = 0; k < v.rank; k++) {
+        if (v.sizes[k] != c->x.sizes[k] || (v.sizes[k] != 1 && v.strides[k] != c->x.strides[k])) return NULL;
+    }
+    return v.data;
+}
+
+/* The memory of statistics as a forward kernel has left them; NULL if it is another array. */
+static const void *saved(const call *c, pytorch_tensor tensor) {
+    view v;
+    if (!see(tensor, &v) || v.dtype != statistics_dtype(c) || v.rank != c->rank || !is_contiguous(&v)) return NULL;
+    for (int64_t k = 0; k < v.rank; k++) {
+        if (v.sizes[k] != c->sizes[k]) return NULL;
+    }
+    return v.data;
+}
+
+/* Every gradient: layer_norm_backward_short(Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd,
+ *     bool has_weight, bool wants_x, bool wants_weight, bool wants_bias, float eps, int number)
+ *     -> (Tensor dx, Tensor dweight, Tensor dbias)
+ * Those of the parameters come in the statistics type. What is not wanted is empty. `number`: the size of rows, the
+ * groups of a group normalization, of others nothing. Without a mean, rstd stands in for it. NormKit's threads share
+ * the work. */
+static void gradient(pytorch_value *stack, uint64_t results, int32_t method) {
+    bool has_weight = stack[5], wants_x = stack[6], wants_weight = stack[7], wants_bias = stack[8];
+    bool are_rows = method == NORMKIT_LAYER_NORM || method == NORMKIT_RMS_NORM;
+    double epsilon = real_at(stack, 9);
+    int64_t number_given = integer_at(stack, 10);
+    call c;
+    const void *dy, *mean = NULL, *rstd = NULL;
+    void *dx = NULL, *dgamma = NULL, *dbeta = NULL;
+    pytorch_tensor x = tensor_at(stack, 1), made_ones[MOST_RESULTS] = {NULL};
+    bool is_taken = are_rows                          ? take_rows(&c, x, number_given)
+                    : method == NORMKIT_GROUP_NORM    ? take_groups(&c, x, number_given)
+                    : method == NORMKIT_INSTANCE_NORM ? take_channels(&c, x, 3)
+                                                      : take_batch(&c, x);
+    int64_t parameters = !is_taken ? 0 : are_rows ? c.description.size : c.description.channels;
+    is_taken = is_taken && take_parameters(&c, has_weight ? tensor_at(stack, 2) : NULL, NULL, parameters) &&
+               (dy = like_x(&c, tensor_at(stack, 0))) && (mean = saved(&c, tensor_at(stack, 3))) &&
+               (rstd = saved(&c, tensor_at(stack, 4))) &&
+               (!wants_x || (made_ones[0] = made(c.x.rank, c.x.sizes, c.x.strides, c.x.dtype, &dx))) &&
+               (!wants_weight || (made_ones[1] = made_of_statistics(&c, 1, &parameters, &dgamma))) &&
+               (!wants_bias || (made_ones[2] = made_of_statistics(&c, 1, &parameters, &dbeta)));
+    normkit_status status = NORMKIT_ERROR_MEMORY;
+    if (is_taken) {
+        const normkit_description *d = &c.description;
+        const void *gamma = c.operands.gamma;
+        int32_t parameter_dtype = d->parameter_dtype ? d->parameter_dtype : d->dtype;
+        switch (method) {
+        case NORMKIT_LAYER_NORM:
+            status = normkit_layer_norm_backward(d->dtype, parameter_dtype, d->rows, d->size, c.x.data, 0, dy, 0,
+                                                 gamma, mean, rstd, epsilon, dx, 0, dgamma, dbeta, 0);
+            break;
+        case NORMKIT_RMS_NORM:
+            status = normkit_rms_norm_backward(d->dtype, parameter_dtype, d->rows, d->size, c.x.data, 0, dy, 0, gamma,
+                                               0, rstd, epsilon, dx, 0, dgamma, dbeta, 0);
+            break;
+        case NORMKIT_GROUP_NORM:
+            status = normkit_group_norm_backward(d->dtype, parameter_dtype, d->layout, d->samples, d->channels,
+                                                 d->positions, d->groups, c.x.data, 0, dy, 0, gamma, mean, rstd,
+                                                 epsilon, dx, 0, dgamma, dbeta, 0);
+            break;
+        case NORMKIT_INSTANCE_NORM:
+            status = normkit_instance_norm_backward(d->dtype, parameter_dtype, d->layout, d->samples, d->channels,
+                                                    d->positions, c.x.data, 0, dy, 0, gamma, mean, rstd, epsilon, dx,
+                                                    0, dgamma, dbeta, 0);
+            break;
+        default:
+            status = normkit_batch_norm_training_backward(d->dtype, parameter_dtype, d->layout, d->samples,
+                                                          d->channels, d->positions, c.x.data, 0, dy, 0, gamma, mean,
+                                                          rstd, epsilon, dx, 0, dgamma, dbeta, 0);
+        }
+    }
+    leave(stack, 5, status, made_ones, results);
+}
+
+static void layer_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    gradient(stack, results, NORMKIT_LAYER_NORM);
+}
+
+static void rms_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    gradient(stack, results, NORMKIT_RMS_NORM);
+}
+
+static void group_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    gradient(stack, results, NORMKIT_GROUP_NORM);
+}
+
+static void instance_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    gradient(stack, results, NORMKIT_INSTANCE_NORM);
+}
+
+static void batch_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    gradient(stack, results, NORMKIT_BATCH_NORM_TRAINING);
 }
 
 /* Gives PyTorch these kernels for operators that are defined already, once.
@@ -327,8 +481,20 @@ EXPORT int32_t normkit_torch_register(void *handle) {
         const char *name;
         pytorch_kernel kernel;
     } kernels[] = {
-        {"layer_norm_short", layer_norm},       {"rms_norm_short", rms_norm},     {"group_norm_short", group_norm},
-        {"instance_norm_short", instance_norm}, {"batch_norm_short", batch_norm},
+        {"layer_norm_short", layer_norm},
+        {"layer_norm_recorded_short", layer_norm},
+        {"layer_norm_backward_short", layer_norm_backward},
+        {"rms_norm_short", rms_norm},
+        {"rms_norm_recorded_short", rms_norm},
+        {"rms_norm_backward_short", rms_norm_backward},
+        {"group_norm_short", group_norm},
+        {"group_norm_recorded_short", group_norm},
+        {"group_norm_backward_short", group_norm_backward},
+        {"instance_norm_short", instance_norm},
+        {"instance_norm_recorded_short", instance_norm},
+        {"instance_norm_backward_short", instance_norm_backward},
+        {"batch_norm_short", batch_norm},
+        {"batch_norm_backward_short", batch_norm_backward},
     };
     if (normkit_version() != NORMKIT_VERSION) return 3;
     if (!find_pytorch(handle)) return 1;

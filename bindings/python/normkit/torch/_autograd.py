@@ -84,21 +84,29 @@ class _Normalization(torch.autograd.Function):
         ctx.save_for_backward(x, weight, *stats)
         ctx.backward_function = backward
         ctx.strides = y.stride()
-        ctx.parameter_dtypes = [None if tensor is None else tensor.dtype for tensor in (weight, bias)]
+        ctx.parameter_dtypes = None if weight is None else weight.dtype, None if bias is None else bias.dtype
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *stats = ctx.saved_tensors
-        if dy.stride() != ctx.strides:  # that of a sum, for one, is a number that is seen as a tensor
-            dy = torch.empty_strided(dy.shape, ctx.strides, dtype=dy.dtype, device=dy.device).copy_(dy)
-        dx, *gradients = ctx.backward_function(
-            dy.resolve_neg(), x, weight=weight, stats=stats or None, output_mask=ctx.needs_input_grad[:3]
-        )
-        # They come in the statistics type, float32 for halves, and are rounded once, here.
-        dweight, dbias = (
-            None if gradient is None else gradient.to(dtype)
-            for gradient, dtype in zip(gradients, ctx.parameter_dtypes)
-        )
-        return dx, dweight, dbias, None, None, None
+        # Where gradients are to be differentiated, that is refused; else, nothing is recorded, and no guard needed.
+        return _refused_twice(ctx, dy) if torch.is_grad_enabled() else _gradients(ctx, dy)
+
+
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, *stats = ctx.saved_tensors
+    if dy.stride() != ctx.strides:  # that of a sum, for one, is a number that is seen as a tensor
+        dy = torch.empty_strided(dy.shape, ctx.strides, dtype=dy.dtype, device=dy.device).copy_(dy)
+    dx, dweight, dbias = ctx.backward_function(
+        dy.resolve_neg(), x, weight=weight, stats=stats or None, output_mask=ctx.needs_input_grad[:3]
+    )
+    # They come in the statistics type, float32 for halves, and are rounded once, here.
+    weight_dtype, bias_dtype = ctx.parameter_dtypes
+    if dweight is not None and dweight.dtype is not weight_dtype:
+        dweight = dweight.to(weight_dtype)
+    if dbias is not None and dbias.dtype is not bias_dtype:
+        dbias = dbias.to(bias_dtype)
+    return dx, dweight, dbias, None, None, None
+
+
+_refused_twice = once_differentiable(_gradients)

@@ -52,9 +52,10 @@ def define(
     return getattr(torch.ops.normkit, name).default
 
 
-def define_short(name: str, schema: str) -> Any:
-    """Define an operator for eager code without gradients, whose kernel comes from elsewhere, and return it."""
-    _library.define(f"{name}({schema}) -> Tensor")  # type: ignore[no-untyped-call]
+def define_short(name: str, schema: str, results: int = 1) -> Any:
+    """Define an operator for eager code that records nothing, whose kernel comes from elsewhere, and return it."""
+    returned = "Tensor" if results == 1 else "(" + ", ".join(["Tensor"] * results) + ")"
+    _library.define(f"{name}({schema}) -> {returned}")  # type: ignore[no-untyped-call]
     # Without this, the dispatcher stops at autograd on its way to the kernel.
     _library.impl(name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
     return getattr(torch.ops.normkit, name).default

@@ -1,8 +1,10 @@
-"""The short way of eager code without gradients: operators whose kernels are in C, `bindings/torch`.
+"""The short way of eager code: operators whose kernels are in C, `bindings/torch`.
 
 Python between PyTorch and NormKit costs more than a small normalization. These operators take what models mostly ask
 for, dense tensors on the CPU with parameters of one type; for anything else their functions return None, without a
 result and without an error, and the caller goes the long way. So they do where the library of kernels is not there.
+Where gradients are recorded, autograd calls a function forward and one backward, in Python, and `recorded` and
+`backward` are what these call.
 """
 
 from __future__ import annotations
@@ -25,10 +27,25 @@ _VARIABLE = "NORMKIT_TORCH_LIBRARY"
 # Of weight and bias, x stands in for what is not given.
 _GIVEN = "Tensor weight, Tensor bias, bool has_weight, bool has_bias"
 _AFFINE = f"Tensor x, {_GIVEN}"
-_layer_norm = define_short("layer_norm_short", f"{_AFFINE}, int size, float eps")
-_rms_norm = define_short("rms_norm_short", "Tensor x, Tensor weight, bool has_weight, int size, float eps")
-_group_norm = define_short("group_norm_short", f"{_AFFINE}, int groups, float eps")
-_instance_norm = define_short("instance_norm_short", f"{_AFFINE}, float eps")
+_SCHEMAS = {
+    "layer_norm": f"{_AFFINE}, int size, float eps",
+    "rms_norm": "Tensor x, Tensor weight, bool has_weight, int size, float eps",
+    "group_norm": f"{_AFFINE}, int groups, float eps",
+    "instance_norm": f"{_AFFINE}, float eps",
+}
+_GRADIENT = (
+    "Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool has_weight, "
+    "bool wants_x, bool wants_weight, bool wants_bias, float eps, int number"
+)
+_layer_norm, _rms_norm, _group_norm, _instance_norm = (
+    define_short(f"{name}_short", schema) for name, schema in _SCHEMAS.items()
+)
+_recorded = {
+    # Beside y, mean and rstd; of RMS normalization rstd.
+    name: define_short(f"{name}_recorded_short", schema, 2 if name == "rms_norm" else 3)
+    for name, schema in _SCHEMAS.items()
+}
+_backward = {name: define_short(f"{name}_backward_short", _GRADIENT, 3) for name in (*_SCHEMAS, "batch_norm")}
 _batch_norm = define_short("batch_norm_short", f"Tensor x, Tensor mean, Tensor var, {_GIVEN}, float eps")
 
 
@@ -67,7 +84,7 @@ def layer_norm(
     x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor | None:
     """Of the last axis."""
-    size = _only(normalized_shape)
+    size = only(normalized_shape)
     if size is None or _is_seldom(eps, x, weight, bias):
         return None
     return _result(_layer_norm, x, *_stand_ins(x, weight, bias), size, eps)
@@ -77,7 +94,7 @@ def rms_norm(
     x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None, eps: float | None
 ) -> Tensor | None:
     """Of the last axis."""
-    size = _only(normalized_shape)
+    size = only(normalized_shape)
     if size is None or _is_seldom(0.0 if eps is None else eps, x, weight):
         return None
     if eps is None:
@@ -108,7 +125,37 @@ def batch_norm(
     return _result(_batch_norm, x, mean, var, *_stand_ins(x, weight, bias), eps)
 
 
-def _only(normalized_shape: int | Sequence[int]) -> int | None:
+def recorded(
+    name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float | None, number: int | None
+) -> tuple[Tensor, ...] | None:
+    """y and the statistics that its gradient needs. `number`: the size of rows, the groups of channels, or 0."""
+    if eps is None:
+        eps = machine_epsilon(x)
+    if number is None or not _is_plain(eps, x, weight, bias):
+        return None
+    given: tuple[Any, ...] = _stand_ins(x, weight, bias)
+    if name == "rms_norm":
+        given = given[::2][:2]
+    if name != "instance_norm":
+        given += (number,)
+    return _results(_recorded[name], (True,), x, *given, eps)
+
+
+def backward(
+    name: str, dy: Tensor, x: Tensor, weight: Tensor | None, stats: Sequence[Tensor], wanted: Sequence[bool],
+    eps: float | None, number: int | None,
+) -> list[Tensor | None] | None:
+    """The gradients of x, weight and bias that are wanted, from the statistics that `recorded` has left."""
+    if eps is None:
+        eps = machine_epsilon(x)
+    if number is None or not _is_plain(eps, x, weight, dy):
+        return None
+    arguments = dy, x, x if weight is None else weight, stats[0], stats[-1], weight is not None, *wanted, eps, number
+    results = _results(_backward[name], wanted, *arguments)
+    return None if results is None else [result if wants else None for result, wants in zip(results, wanted)]
+
+
+def only(normalized_shape: int | Sequence[int]) -> int | None:
     """The extent of the last axis, if that is all."""
     if isinstance(normalized_shape, (tuple, list)) and len(normalized_shape) == 1:
         (normalized_shape,) = normalized_shape
@@ -122,13 +169,12 @@ _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 def _is_seldom(eps: Any, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> bool:
     """Whether the long way has to see this: gradients will be recorded, transforms are at work, which it refuses, or it
     is not what it should be."""
-    return (
-        not available
-        or type(eps) is not float
-        or not (type(x) in _PLAIN and type(weight) in _PLAIN and type(bias) in _PLAIN)
-        or is_recorded(x, weight, bias)
-        or is_transformed()
-    )
+    return not _is_plain(eps, x, weight, bias) or is_recorded(x, weight, bias) or is_transformed()
+
+
+def _is_plain(eps: Any, x: Tensor, *others: Tensor | None) -> bool:
+    """Whether there are kernels, and all is what they take it for."""
+    return available and type(eps) is float and type(x) in _PLAIN and all(type(other) in _PLAIN for other in others)
 
 
 def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor, bool, bool]:
@@ -141,3 +187,12 @@ def _result(operator: Any, *arguments: Any) -> Tensor | None:
     except RuntimeError:  # no kernel for such tensors: the long way says what is wrong
         return None
     return y if y.numel() else None
+
+
+def _results(operator: Any, wanted: Sequence[bool], *arguments: Any) -> tuple[Tensor, ...] | None:
+    """The same of several results, of which those that are wanted have elements."""
+    try:
+        results: tuple[Tensor, ...] = operator(*arguments)
+    except RuntimeError:
+        return None
+    return results if all(result.numel() for result, wants in zip(results, wanted) if wants) else None

@@ -5,8 +5,8 @@ dtype and lies in memory as x does. Beside float16 and bfloat16 data, weight and
 gradient can be formed once: where a loss contains gradients (`create_graph`), their own gradients are refused
 with an error.
 
-Where no gradients are recorded, what models mostly ask for goes through kernels in C, which share their work between
-PyTorch's threads (`torch.set_num_threads`); everything else uses NormKit's (`normkit.set_num_threads`).
+What models mostly ask for goes through kernels in C, which share their work between PyTorch's threads
+(`torch.set_num_threads`); gradients, and everything else, use NormKit's (`normkit.set_num_threads`).
 
 In the graphs of `torch.compile` and `torch.export` these functions are operators of the namespace `normkit`, as
 `torch.ops.normkit.layer_norm`; who loads a graph that has them imports `normkit.torch` before. Forward-mode gradients
@@ -32,6 +32,7 @@ from torch import Tensor
 import normkit
 
 from . import _families as families
+from . import _recorded as recorded
 from . import _short as short
 from . import _table as operators
 from ._autograd import differentiable
@@ -59,7 +60,7 @@ def layer_norm(
     if (y := short.layer_norm(input, normalized_shape, weight, bias, eps)) is not None:
         return y
     return differentiable(
-        input, weight, bias, normkit.layer_norm, normkit.layer_norm_backward,
+        input, weight, bias, recorded.layer_norm.forward, recorded.layer_norm.backward,
         normalized_shape=normalized_shape, eps=eps,
     )
 
@@ -82,7 +83,7 @@ def rms_norm(
     if (y := short.rms_norm(input, normalized_shape, weight, eps)) is not None:
         return y
     return differentiable(
-        input, weight, None, normkit.rms_norm, families.rms_norm_backward,
+        input, weight, None, recorded.rms_norm.forward, recorded.rms_norm.backward,
         normalized_shape=normalized_shape, eps=eps,
     )
 
@@ -109,7 +110,8 @@ def group_norm(
     if (y := short.group_norm(input, num_groups, weight, bias, eps)) is not None:
         return y
     return differentiable(
-        input, weight, bias, normkit.group_norm, normkit.group_norm_backward, num_groups=num_groups, eps=eps
+        input, weight, bias, recorded.group_norm.forward, recorded.group_norm.backward,
+        num_groups=num_groups, eps=eps,
     )
 
 
@@ -142,7 +144,7 @@ def batch_norm(
         forward = partial(
             normkit.batch_norm, running_mean=mean, running_var=var, training=True, momentum=momentum
         )
-        return differentiable(input, weight, bias, forward, normkit.batch_norm_backward, eps=eps)
+        return differentiable(input, weight, bias, forward, recorded.batch_norm.backward, eps=eps)
 
 
 def instance_norm(
@@ -170,6 +172,8 @@ def instance_norm(
     if running_mean is None and running_var is None:
         if (y := short.instance_norm(input, weight, bias, eps)) is not None:
             return y
+        pair = recorded.instance_norm
+        return differentiable(input, weight, bias, pair.forward, pair.backward, eps=eps)
     with updated(input, running_mean, running_var) as (mean, var):
         forward = partial(normkit.instance_norm, running_mean=mean, running_var=var, momentum=momentum)
         return differentiable(input, weight, bias, forward, normkit.instance_norm_backward, eps=eps)

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies
 
 torch = pytest.importorskip("torch")
 
-from normkit.torch import _short, functional  # noqa: E402
+from normkit.torch import _short, functional, fused  # noqa: E402
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 FORMATS = ["contiguous", "channels last", "transposed", "a part"]
@@ -157,6 +157,65 @@ def test_bits_do_not_depend_on_threads(ways, dtype, form):
             assert ways(function, x, *arguments) or form != "contiguous"
     finally:
         torch.set_num_threads(threads)
+
+
+# ---- Fusions
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    strategies.lists(strategies.integers(1, 5), min_size=0, max_size=2), strategies.integers(1, 3),
+    strategies.integers(1, 3), strategies.sampled_from(DTYPES), strategies.sampled_from(FORMATS),
+    strategies.booleans(), strategies.booleans(), strategies.sampled_from(["relu", "gelu", "silu", "hard_swish"]),
+)  # fmt: skip
+def test_fusions_are_those_of_the_long_way(positions, groups, size, dtype, form, has_weight, has_bias, activation):
+    with pytest.MonkeyPatch.context() as patch:
+        ways = Ways(patch)
+        channels = groups * size
+        x = tensor((2, channels, *positions), dtype, form)
+        residual = tensor(x.shape, dtype, form)
+        of_last, of_channels = (
+            [parameter(count, dtype, False) if has else None for has in (has_weight, has_bias)]
+            for count in (x.shape[-1], channels)
+        )
+        eps, last = 1e-3, x.shape[-1:]
+        for function, arguments in (
+            (fused.add_layer_norm, (residual, last, *of_last, eps)),
+            (fused.add_rms_norm, (residual, last, of_last[0])),
+            (fused.layer_norm_activation, (last, *of_last, eps, activation)),
+            (fused.group_norm_activation, (groups, *of_channels, eps, activation)),
+        ):
+            assert ways(function, x, *arguments) or form != "contiguous"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_are_returned_by_the_short_way(monkeypatch, dtype):
+    x, residual, weight = tensor((3, 5, 8), dtype), tensor((3, 5, 8), dtype), tensor((8,), dtype)
+    found = fused.add_layer_norm(x, residual, 8, weight, return_sum=True)
+    monkeypatch.setattr(_short, "available", False)
+    expected = fused.add_layer_norm(x, residual, 8, weight, return_sum=True)
+    assert torch.equal(found[1], x + residual)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "message"),
+    [
+        (fused.add_layer_norm, (torch.randn(3, 7), 8), "residual"),
+        (fused.add_layer_norm, (torch.randn(3, 8).double(), 8), "residual"),
+        (fused.layer_norm_activation, (8, None, None, 1e-5, "softmax"), "activation"),
+        (fused.group_norm_activation, (3,), "groups"),
+    ],
+)
+def test_refusals_of_fusions_are_those_of_the_long_way(monkeypatch, function, arguments, message):
+    def refusal():
+        with pytest.raises(ValueError) as caught:
+            function(torch.randn(3, 8), *arguments)
+        return str(caught.value)
+
+    found = refusal()
+    monkeypatch.setattr(_short, "available", False)
+    assert found == refusal() and message in found
 
 
 # ---- Gradients

@@ -185,6 +185,16 @@ static bool take_parameters(call *c, pytorch_tensor weight, pytorch_tensor bias,
     return true; /* planning refuses other dtypes */
 }
 
+/* The memory of a tensor that lies as x does; NULL if it is another array. */
+static void *like_x(const call *c, pytorch_tensor tensor) {
+    view v;
+    if (!see(tensor, &v) || v.dtype != c->x.dtype || v.rank != c->x.rank) return NULL;
+    for (int64_t k = 0; k < v.rank; k++) {
+        if (v.sizes[k] != c->x.sizes[k] || (v.sizes[k] != 1 && v.strides[k] != c->x.strides[k])) return NULL;
+    }
+    return v.data;
+}
+
 static int32_t statistics_dtype(const call *c) { return c->x.dtype == NORMKIT_F64 ? NORMKIT_F64 : NORMKIT_F32; }
 
 static bool take_statistics(call *c, pytorch_tensor mean, pytorch_tensor variance) {
@@ -280,18 +290,27 @@ static void leave(
     }
 }
 
-/* Computes what was asked for, if it `is_taken`, and leaves y, which lies in memory as x does, and of two results rstd,
- * of three mean and rstd. */
+/* A tensor that lies in memory as x does. */
+static pytorch_tensor made_like_x(const call *c, void **data) {
+    return made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype, data);
+}
+
+/* Computes what was asked for, if it `is_taken`, and leaves y, and of two results the sum that is normalized, if that is
+ * to be stored, or rstd, of three mean and rstd. */
 static void finish(
     call *c, bool is_taken, int32_t method, double epsilon, pytorch_value *stack, int tensors, uint64_t results) {
     c->description.method = method;
     c->description.epsilon = epsilon;
     pytorch_tensor made_ones[MOST_RESULTS] = {NULL};
     normkit_operands *o = &c->operands;
-    void **statistics[] = {results == 2 ? &o->rstd : &o->mean, &o->rstd};
-    if (is_taken) is_taken = (made_ones[0] = made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype, &o->y)) != NULL;
-    for (uint64_t k = 1; is_taken && k < results; k++)
-        is_taken = (made_ones[k] = made_of_statistics(c, c->rank, c->sizes, statistics[k - 1])) != NULL;
+    is_taken = is_taken && (made_ones[0] = made_like_x(c, &o->y));
+    if (c->description.fusions & NORMKIT_STORE_SUM) {
+        is_taken = is_taken && (made_ones[1] = made_like_x(c, &o->sum));
+    } else {
+        void **statistics[] = {results == 2 ? &o->rstd : &o->mean, &o->rstd};
+        for (uint64_t k = 1; is_taken && k < results; k++)
+            is_taken = (made_ones[k] = made_of_statistics(c, c->rank, c->sizes, statistics[k - 1])) != NULL;
+    }
     leave(stack, tensors, is_taken ? run(c) : NORMKIT_ERROR_MEMORY, made_ones, results);
 }
 
@@ -364,17 +383,35 @@ static void batch_norm(pytorch_value *stack, uint64_t arguments, uint64_t result
     finish(&c, is_taken, NORMKIT_BATCH_NORM_INFERENCE, real_at(stack, 7), stack, 5, results);
 }
 
-/* ---- Gradients ----------------------------------------------------------------------------------------- */
-
-/* The memory of dy, which lies as x does; NULL if it is another array. */
-static const void *like_x(const call *c, pytorch_tensor tensor) {
-    view v;
-    if (!see(tensor, &v) || v.dtype != c->x.dtype || v.rank != c->x.rank) return NULL;
-    for (int64_t k = 0; k < v.rank; k++) {
-        if (v.sizes[k] != c->x.sizes[k] || (v.sizes[k] != 1 && v.strides[k] != c->x.strides[k])) return NULL;
-    }
-    return v.data;
+/* fused_rows_short(Tensor x, Tensor residual, Tensor weight, Tensor bias, bool has_residual, bool has_weight,
+ *                  bool has_bias, bool is_rms, int size, int activation, float eps): what is normalized is x + residual,
+ * and the activation, one of NormKit's, follows. fused_rows_sum_short returns the sum behind y. */
+static void fused_rows(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    call c;
+    int64_t size = integer_at(stack, 8);
+    bool has_residual = stack[4], is_rms = stack[7];
+    bool is_taken = take_rows(&c, tensor_at(stack, 0), size) &&
+                    take_parameters(&c, given_at(stack, 2, 5), given_at(stack, 3, 6), size) &&
+                    (!has_residual || (c.operands.residual = like_x(&c, tensor_at(stack, 1))));
+    c.description.fusions = (has_residual ? NORMKIT_ADD_RESIDUAL : 0) | (results == 2 ? NORMKIT_STORE_SUM : 0);
+    c.description.activation_after = (int32_t)integer_at(stack, 9);
+    int32_t method = is_rms ? NORMKIT_RMS_NORM : NORMKIT_LAYER_NORM;
+    finish(&c, is_taken, method, real_at(stack, 10), stack, 4, results);
 }
+
+/* fused_groups_short(Tensor x, Tensor weight, Tensor bias, bool has_weight, bool has_bias, int groups, int activation,
+ *                    float eps) */
+static void fused_groups(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
+    call c;
+    bool is_taken = take_groups(&c, tensor_at(stack, 0), integer_at(stack, 5)) &&
+                    take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
+    c.description.activation_after = (int32_t)integer_at(stack, 6);
+    finish(&c, is_taken, NORMKIT_GROUP_NORM, real_at(stack, 7), stack, 3, results);
+}
+
+/* ---- Gradients ----------------------------------------------------------------------------------------- */
 
 /* The memory of statistics as a forward kernel has left them; NULL if it is another array. */
 static const void *saved(const call *c, pytorch_tensor tensor) {
@@ -409,7 +446,7 @@ static void gradient(pytorch_value *stack, uint64_t results, int32_t method) {
     is_taken = is_taken && take_parameters(&c, has_weight ? tensor_at(stack, 2) : NULL, NULL, parameters) &&
                (dy = like_x(&c, tensor_at(stack, 0))) && (mean = saved(&c, tensor_at(stack, 3))) &&
                (rstd = saved(&c, tensor_at(stack, 4))) &&
-               (!wants_x || (made_ones[0] = made(c.x.rank, c.x.sizes, c.x.strides, c.x.dtype, &dx))) &&
+               (!wants_x || (made_ones[0] = made_like_x(&c, &dx))) &&
                (!wants_weight || (made_ones[1] = made_of_statistics(&c, 1, &parameters, &dgamma))) &&
                (!wants_bias || (made_ones[2] = made_of_statistics(&c, 1, &parameters, &dbeta)));
     normkit_status status = NORMKIT_ERROR_MEMORY;
@@ -493,6 +530,9 @@ EXPORT int32_t normkit_torch_register(void *handle) {
         {"instance_norm_short", instance_norm},
         {"instance_norm_recorded_short", instance_norm},
         {"instance_norm_backward_short", instance_norm_backward},
+        {"fused_rows_short", fused_rows},
+        {"fused_rows_sum_short", fused_rows},
+        {"fused_groups_short", fused_groups},
         {"batch_norm_short", batch_norm},
         {"batch_norm_backward_short", batch_norm_backward},
     };

@@ -13,6 +13,7 @@ from torch import Tensor
 from .._engine import Plan
 from .._library import library, refusal
 from .._plan_abi import Operands
+from . import _short as short
 from ._autograd import is_transformed
 from ._operators import define_inference, machine_epsilon
 
@@ -70,13 +71,16 @@ def _rows(
     residual: Tensor | None = None, store_sum: bool = False, activation: str = "identity",
 ) -> tuple[Tensor, Tensor | None]:
     """Rows of the trailing axes `shape`."""
+    if eps is None:
+        eps = machine_epsilon(x)
+    found = short.fused_rows(method, x, residual, shape, weight, bias, eps, activation, store_sum)
+    if found is not None:
+        return found[0], found[1] if store_sum else None
     count = len(shape)
     if not count or x.shape[-count:] != torch.Size(shape):
         raise ValueError(f"normalized_shape is {tuple(shape)}; input has shape {tuple(x.shape)}")
     dtypes = _checked(x, shape, weight=weight, bias=bias, residual=residual)
     size = math.prod(shape)
-    if eps is None:
-        eps = machine_epsilon(x)
     choices = {"add_residual": residual is not None, "store_sum": store_sum, "activation_after": activation}
     plan = _plan(method, rows=x.numel() // size if size else 0, size=size, epsilon=eps, **dtypes, **choices)
     x = _contiguous(x)
@@ -108,6 +112,8 @@ def _run_layer_norm_activation(x: Any, weight: Any, bias: Any, shape: Any, eps: 
 
 
 def _run_group_norm_activation(x: Any, weight: Any, bias: Any, groups: int, eps: float, activation: str) -> Tensor:
+    if (found := short.fused_groups(x, groups, weight, bias, eps, activation)) is not None:
+        return found
     if x.dim() < 2:
         raise ValueError(f"input has shape {tuple(x.shape)}; it must have samples and channels")
     dtypes = _checked(x, x.shape[1:2], weight=weight, bias=bias)

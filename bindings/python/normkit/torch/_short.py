@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import _library as _normkit  # loaded first: the kernels then find this one
+from .._plan_abi import Activation
 from ._autograd import is_recorded, is_transformed
 from ._operators import define_short, machine_epsilon
 
@@ -46,6 +47,13 @@ _recorded = {
     for name, schema in _SCHEMAS.items()
 }
 _backward = {name: define_short(f"{name}_backward_short", _GRADIENT, 3) for name in (*_SCHEMAS, "batch_norm")}
+_ROWS = (
+    "Tensor x, Tensor residual, Tensor weight, Tensor bias, bool has_residual, bool has_weight, bool has_bias, "
+    "bool is_rms, int size, int activation, float eps"
+)
+# The first returns y, the second also the sum.
+_fused_rows = define_short("fused_rows_short", _ROWS), define_short("fused_rows_sum_short", _ROWS, 2)
+_fused_groups = define_short("fused_groups_short", f"{_AFFINE}, int groups, int activation, float eps")
 _batch_norm = define_short("batch_norm_short", f"Tensor x, Tensor mean, Tensor var, {_GIVEN}, float eps")
 
 
@@ -125,6 +133,35 @@ def batch_norm(
     return _result(_batch_norm, x, mean, var, *_stand_ins(x, weight, bias), eps)
 
 
+def fused_rows(
+    method: str, x: Tensor, residual: Tensor | None, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None,
+    eps: float, activation: str, store_sum: bool,
+) -> tuple[Tensor, ...] | None:
+    """y, and the sum if it is to be stored, of layer or RMS normalization of ``x + residual``."""
+    size, code = only(shape), _ACTIVATIONS.get(activation)
+    if size is None or code is None or _is_seldom(eps, x, weight, bias) or type(residual) not in _PLAIN:
+        return None
+    arguments = (
+        x, x if residual is None else residual, x if weight is None else weight, x if bias is None else bias,
+        residual is not None, weight is not None, bias is not None,
+        method == "rms_norm", size, code, eps,
+    )  # fmt: skip
+    if store_sum:
+        return _results(_fused_rows[1], (True, True), *arguments)
+    y = _result(_fused_rows[0], *arguments)
+    return None if y is None else (y,)
+
+
+def fused_groups(
+    x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float, activation: str
+) -> Tensor | None:
+    """Group normalization with an activation behind it."""
+    code = _ACTIVATIONS.get(activation)
+    if type(groups) is not int or code is None or _is_seldom(eps, x, weight, bias):
+        return None
+    return _result(_fused_groups, x, *_stand_ins(x, weight, bias), groups, code, eps)
+
+
 def recorded(
     name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float | None, number: int | None
 ) -> tuple[Tensor, ...] | None:
@@ -162,6 +199,8 @@ def only(normalized_shape: int | Sequence[int]) -> int | None:
     return normalized_shape if type(normalized_shape) is int else None
 
 
+# But for the one that needs a slope.
+_ACTIVATIONS = {one.name.lower(): int(one) for one in Activation if one is not Activation.LEAKY_RELU}
 # What has no behaviour of its own.
 _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 

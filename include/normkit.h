@@ -855,8 +855,8 @@ NORMKIT_API int32_t normkit_plan_most_parts(const normkit_plan *plan);
 NORMKIT_API int32_t normkit_plan_phases(const normkit_plan *plan);
 
 /* Into how many parts to cut a run for `threads` threads that are awake: as many as are worth handing one to another
- * thread, which takes about 16384 elements to normalize, fewer with an activation. At least 1, and at most `threads` and
- * normkit_plan_most_parts. */
+ * thread, which takes about 16384 elements to normalize, fewer with an activation. At most `threads` and
+ * normkit_plan_most_parts, and at least 1, also where plan is NULL or threads is below 1. */
 NORMKIT_API int32_t normkit_plan_useful_parts(const normkit_plan *plan, int32_t threads);
 
 /* Bytes of workspace for a run that is cut into `parts` parts; 0 if none is needed, -1 if plan is NULL or parts is

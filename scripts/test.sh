@@ -35,7 +35,7 @@ numerics() {
     elif [ "$(NORMKIT_ISA=$1 isa)" != "$1" ]; then
         echo "skipped: this processor has no $1"
     else
-        NORMKIT_ISA=$1 pytest Tests/python/test_{numerics*,gradients*,merging,weights,guards}.py "${@:2}"
+        NORMKIT_ISA=$1 pytest Tests/python/test_{numerics*,gradients*,merging,weights,guards,plans_activations}.py "${@:2}"
     fi
 }
 # Where this is not the best, it differs from that in how it rounds to bfloat16.

@@ -61,12 +61,15 @@ extension Float {
     let (r, rLow) = fmaInParts(slope, pieces.u, pieces.coefficient(SIMD8(
       0x1.a6297ep-3, 0x1.20b7ecp-3, 0x1.84c2dcp-4, 0x1.085aa4p-4,
       0x1.693feep-5, 0x1.fb95b4p-6, 0x1.aa57dp-2, 0x1.347bdp-2)))
-    return fma(t, r, multiply(t, fma(r, less1, rLow)))
+    let rest = fma(r, less1, rLow)
+    if hasFMA { return fma(t, r, multiply(t, rest)) }
+    let (tail, tailLow) = product(t, r)
+    return tail + fma(t, rest, tailLow)
   }
 
   /// R within 2^-18.
   @inline(__always)
-  static func geluRest(_ t: SIMD16<Float>) -> SIMD16<Float> {
+  static func geluRemains(_ t: SIMD16<Float>) -> SIMD16<Float> {
     let pieces = Pieces(t, centers: SIMD8(
       0x1.81p+0, 0x1.3fp+1, 0x1.ffp+1, 0x1.7fp+2,
       0x1.22p+3, 0x1.992666p+3, 0x1.08p-2, 0x1.81p-1))

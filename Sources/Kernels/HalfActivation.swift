@@ -28,11 +28,12 @@ enum HalfActivation {
     return Float.copySign(Float.divide(m, Float.splat(2) - m), x)
   }
 
+  /// As in GeluTail.swift, with R in one part.
   @inline(__always)
   static func gelu(_ x: SIMD16<Float>) -> SIMD16<Float> {
     let t = Float.atMost(Float.magnitude(x), Float.splat(Float.geluEnd))
     let e = FallingExponential(t * t * Float.splat(0.5))
-    return withoutTail(x, t * Float.geluRest(t) * e.value)
+    return withoutTail(x, t * Float.geluRemains(t) * e.value)
   }
 
   /// t / (1 + exp(u)) / unit.

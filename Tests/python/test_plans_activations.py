@@ -31,7 +31,7 @@ def arguments(dtype: DType) -> np.ndarray:
     rng = np.random.default_rng(1)
     least, most = (-45, 38) if dtype == F32 else (-320, 308)
     sizes = np.exp(np.log(10) * rng.uniform(least, most, 20_000))
-    curved = np.concatenate([rng.uniform(-40, 40, 60_000), rng.uniform(-4, 4, 60_000), rng.uniform(-120, 120, 4000),
+    curved = np.concatenate([rng.uniform(-40, 40, 60_000), rng.uniform(-4, 4, 500_000), rng.uniform(-120, 120, 4000),
                              rng.uniform(-800, 800, 4000), np.linspace(-3.001, 3.001, 6003)])
     return rounded(np.concatenate([sizes, -sizes, curved, [0.0, -0.0, dtype.largest, -dtype.largest]]), dtype)
 

@@ -188,6 +188,17 @@ def test_fusions_are_those_of_the_long_way(positions, groups, size, dtype, form,
             assert ways(function, x, *arguments) or form != "contiguous"
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 5), (2, 6, 5, 3), (2, 6, 2, 3, 4), (2, 6, 2, 3, 1, 2)])
+def test_groups_whose_channels_are_last(ways, shape):
+    """What the operator returns in a graph is what it has promised."""
+    order = [0, *range(2, len(shape)), 1]
+    x = torch.randn([shape[k] for k in order]).permute(0, -1, *range(1, len(shape) - 1))
+    ways(fused.group_norm_activation, x, 2)
+    torch.library.opcheck(
+        torch.ops.normkit.group_norm_activation.default, (x, None, None, 2, 1e-5, "gelu"),
+        test_utils=("test_schema", "test_faketensor"))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_are_returned_by_the_short_way(monkeypatch, dtype):
     x, residual, weight = tensor((3, 5, 8), dtype), tensor((3, 5, 8), dtype), tensor((8,), dtype)
@@ -326,6 +337,31 @@ def test_running_statistics_of_instances_go_the_long_way(recorded):
     x = torch.randn(2, 6, 5, requires_grad=True)
     functional.instance_norm(x, mean, var).sum().backward()
     assert recorded.taken == 0 and mean.any()
+
+
+@pytest.mark.parametrize("records", [False, True])
+@pytest.mark.parametrize("call", [
+    lambda x: functional.layer_norm(x, 4, eps=None), lambda x: functional.group_norm(x, 3, eps=None),
+    lambda x: fused.add_layer_norm(x, x, 4, eps=None), lambda x: fused.layer_norm_activation(x, 4, eps=None),
+])
+def test_only_rms_normalization_has_an_epsilon_of_its_own(call, records):
+    with pytest.raises(TypeError, match="eps"):
+        call(torch.randn(2, 3, 4, requires_grad=records))
+
+
+def test_weights_that_are_negated_lazily(recorded):
+    weight = torch._neg_view(torch.randn(8))
+    assert recorded(functional.layer_norm, torch.randn(3, 8), (8, weight)) == 2
+
+
+@pytest.mark.parametrize("strides", [(6, 77, 1), (6, 1, 1)])
+def test_strides_of_one_element(ways, strides):
+    x = torch.empty_strided((4, 1, 6), strides).copy_(torch.randn(4, 1, 6))
+    assert ways(functional.layer_norm, x, 6)
+
+
+def test_rows_with_gaps_do_not_ask(recorded):
+    assert recorded(functional.layer_norm, torch.randn(8, 3).t(), (8,)) == 0
 
 
 def test_gradients_are_not_differentiated_by_the_short_way():

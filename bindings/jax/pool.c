@@ -26,7 +26,7 @@ int32_t normkit_jax_pool_threads(const normkit_jax_pool *pool)
         XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE, NULL, pool->context, &threads};
     if (normkit_jax_failed(pool->api, pool->api->XLA_FFI_ThreadPool_NumThreads(&args)))
         return 1;
-    return (int32_t)threads;
+    return threads < INT32_MAX ? (int32_t)threads : INT32_MAX;
 }
 
 static void work(loop *l)

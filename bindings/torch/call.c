@@ -71,13 +71,15 @@ bool take_statistics(call *c, pytorch_tensor mean, pytorch_tensor variance) {
 }
 
 pytorch_tensor made_of_statistics(const call *c, int64_t rank, const int64_t *sizes, void **data) {
-    int64_t strides[MOST_AXES], step = 1;
-    for (int64_t k = rank - 1; k >= 0; step *= sizes[k--]) strides[k] = step;
+    int64_t strides[MOST_AXES];
+    dense_strides(rank, sizes, NORMKIT_CHANNELS_FIRST, strides);
     return made(rank, sizes, strides, statistics_dtype(c), data);
 }
 
 pytorch_tensor made_like_x(const call *c, void **data) {
-    return made(c->x.rank, c->x.sizes, c->x.strides, c->x.dtype, data);
+    int64_t strides[MOST_AXES];
+    dense_strides(c->x.rank, c->x.sizes, c->description.layout, strides);
+    return made(c->x.rank, c->x.sizes, strides, c->x.dtype, data);
 }
 
 void leave(

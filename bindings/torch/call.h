@@ -24,7 +24,9 @@ static inline double real_at(const pytorch_value *stack, int k) {
     return value;
 }
 
-/* ---- Arguments ----------------------------------------------------------------------------------------- */
+/* ---- Arguments -----------------------------------------------------------------------------------------
+ *
+ * Each function returns whether it took what it was given. Those that take x clear the call first. */
 
 /* What an operator asks for. */
 typedef struct {

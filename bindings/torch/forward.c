@@ -48,8 +48,8 @@ static normkit_status run(call *c) {
     return status;
 }
 
-/* Computes what was asked for, if it `is_taken`, and leaves y, and of two results the sum that is normalized, if that is
- * to be stored, or rstd, of three mean and rstd. */
+/* Computes what was asked for, if it `is_taken`, and leaves y and, if there are more results, behind it the sum that is
+ * normalized, where that is to be stored, or mean and rstd, of RMS normalization rstd. */
 static void finish(
     call *c, bool is_taken, int32_t method, double epsilon, pytorch_value *stack, int tensors, uint64_t results) {
     c->description.method = method;
@@ -60,7 +60,7 @@ static void finish(
     if (c->description.fusions & NORMKIT_STORE_SUM) {
         is_taken = is_taken && (made_ones[1] = made_like_x(c, &o->sum));
     } else {
-        void **statistics[] = {results == 2 ? &o->rstd : &o->mean, &o->rstd};
+        void **statistics[] = {method == NORMKIT_RMS_NORM ? &o->rstd : &o->mean, &o->rstd};
         for (uint64_t k = 1; is_taken && k < results; k++)
             is_taken = (made_ones[k] = made_of_statistics(c, c->rank, c->sizes, statistics[k - 1])) != NULL;
     }
@@ -143,7 +143,9 @@ void fused_rows(pytorch_value *stack, uint64_t arguments, uint64_t results) {
 void fused_groups(pytorch_value *stack, uint64_t arguments, uint64_t results) {
     (void)arguments;
     call c;
+    /* Of other ranks, a tensor that is channels last gives a contiguous one. */
     bool is_taken = take_groups(&c, tensor_at(stack, 0), integer_at(stack, 5)) &&
+                    (c.description.layout == NORMKIT_CHANNELS_FIRST || c.x.rank == 4 || c.x.rank == 5) &&
                     take_parameters(&c, given_at(stack, 1, 3), given_at(stack, 2, 4), c.x.sizes[1]);
     c.description.activation_after = (int32_t)integer_at(stack, 6);
     finish(&c, is_taken, NORMKIT_GROUP_NORM, real_at(stack, 7), stack, 3, results);

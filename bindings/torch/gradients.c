@@ -18,20 +18,20 @@ static const void *saved(const call *c, pytorch_tensor tensor) {
  * groups of a group normalization, of others nothing. Without a mean, rstd stands in for it. NormKit's threads share
  * the work. */
 static void gradient(pytorch_value *stack, uint64_t results, int32_t method) {
-    bool has_weight = stack[5], wants_x = stack[6], wants_weight = stack[7], wants_bias = stack[8];
+    bool wants_x = stack[6], wants_weight = stack[7], wants_bias = stack[8];
     bool are_rows = method == NORMKIT_LAYER_NORM || method == NORMKIT_RMS_NORM;
     double epsilon = real_at(stack, 9);
-    int64_t number_given = integer_at(stack, 10);
+    int64_t number = integer_at(stack, 10);
     call c;
-    const void *dy, *mean = NULL, *rstd = NULL;
+    const void *dy = NULL, *mean = NULL, *rstd = NULL;
     void *dx = NULL, *dgamma = NULL, *dbeta = NULL;
     pytorch_tensor x = tensor_at(stack, 1), made_ones[MOST_RESULTS] = {NULL};
-    bool is_taken = are_rows                          ? take_rows(&c, x, number_given)
-                    : method == NORMKIT_GROUP_NORM    ? take_groups(&c, x, number_given)
+    bool is_taken = are_rows                          ? take_rows(&c, x, number)
+                    : method == NORMKIT_GROUP_NORM    ? take_groups(&c, x, number)
                     : method == NORMKIT_INSTANCE_NORM ? take_channels(&c, x, 3)
                                                       : take_batch(&c, x);
     int64_t parameters = !is_taken ? 0 : are_rows ? c.description.size : c.description.channels;
-    is_taken = is_taken && take_parameters(&c, has_weight ? tensor_at(stack, 2) : NULL, NULL, parameters) &&
+    is_taken = is_taken && take_parameters(&c, given_at(stack, 2, 5), NULL, parameters) &&
                (dy = like_x(&c, tensor_at(stack, 0))) && (mean = saved(&c, tensor_at(stack, 3))) &&
                (rstd = saved(&c, tensor_at(stack, 4))) &&
                (!wants_x || (made_ones[0] = made_like_x(&c, &dx))) &&

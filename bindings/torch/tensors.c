@@ -60,18 +60,31 @@ int64_t extent(const view *v, int64_t first, int64_t last) {
     return product;
 }
 
-bool is_contiguous(const view *v) {
+/* The axes of a tensor from the innermost on. */
+static void order_axes(int64_t rank, int32_t layout, int64_t *axes) {
+    for (int64_t k = 0; k < rank; k++) axes[k] = rank - 1 - k;
+    if (layout != NORMKIT_CHANNELS_LAST) return;
+    for (int64_t k = rank - 2; k > 0; k--) axes[k] = axes[k - 1];
+    axes[0] = 1;
+}
+
+static bool is_dense(const view *v, int32_t layout) {
     int64_t axes[MOST_AXES], step = 1;
-    for (int64_t k = 0; k < v->rank; k++) axes[k] = v->rank - 1 - k;
+    order_axes(v->rank, layout, axes);
     return are_dense(v, axes, v->rank, &step);
 }
 
+void dense_strides(int64_t rank, const int64_t *sizes, int32_t layout, int64_t *strides) {
+    int64_t axes[MOST_AXES], step = 1;
+    order_axes(rank, layout, axes);
+    for (int64_t k = 0; k < rank; step *= sizes[axes[k++]]) strides[axes[k]] = step;
+}
+
+bool is_contiguous(const view *v) { return is_dense(v, NORMKIT_CHANNELS_FIRST); }
+
 int32_t layout_of(const view *v) {
     if (is_contiguous(v)) return NORMKIT_CHANNELS_FIRST;
-    int64_t axes[MOST_AXES] = {1}, step = 1;
-    for (int64_t k = 1; k < v->rank - 1; k++) axes[k] = v->rank - k;
-    axes[v->rank - 1] = 0;
-    return are_dense(v, axes, v->rank, &step) ? NORMKIT_CHANNELS_LAST : 0;
+    return is_dense(v, NORMKIT_CHANNELS_LAST) ? NORMKIT_CHANNELS_LAST : 0;
 }
 
 const void *vector(pytorch_tensor tensor, int64_t count, int32_t *dtype) {

@@ -47,6 +47,9 @@ bool is_contiguous(const view *v);
 /* Of a tensor [samples, channels, ...]: channels first if it is contiguous, channels last if that is it; or 0. */
 int32_t layout_of(const view *v);
 
+/* The strides of a dense tensor in a layout, also of axes of one element. */
+void dense_strides(int64_t rank, const int64_t *sizes, int32_t layout, int64_t *strides);
+
 /* The memory of `tensor`, a vector of `count` elements of dtype `dtype`; NULL if it is another one. */
 const void *vector(pytorch_tensor tensor, int64_t count, int32_t *dtype);
 

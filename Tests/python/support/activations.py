@@ -59,7 +59,7 @@ _FUNCTIONS = {
     "SILU": lambda v, slope: v / (1 + np.exp(-v)),
     "SIGMOID": lambda v, slope: 1 / (1 + np.exp(-v)),
     "TANH": lambda v, slope: np.tanh(v),
-    "HARD_SWISH": lambda v, slope: v * np.clip(v / 6 + _LONG(0.5), 0, 1),
+    "HARD_SWISH": lambda v, slope: v * (np.clip(v + 3, 0, 6) / 6),
 }
 
 

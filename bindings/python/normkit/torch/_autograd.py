@@ -34,6 +34,10 @@ def differentiable(
         return _uncompiled()(x, weight, bias, forward, backward, **choices)
     if isinstance(x, Tensor):
         x = x.resolve_neg()
+    if isinstance(weight, Tensor):
+        weight = weight.resolve_neg()
+    if isinstance(bias, Tensor):
+        bias = bias.resolve_neg()
     recorded = is_recorded(x, weight, bias)
     if not recorded and not is_transformed():  # autograd's way costs more than a small normalization
         return forward(x, weight=weight, bias=bias, return_stats=False, **choices)  # type: ignore[no-any-return]

@@ -71,7 +71,7 @@ def _rows(
     residual: Tensor | None = None, store_sum: bool = False, activation: str = "identity",
 ) -> tuple[Tensor, Tensor | None]:
     """Rows of the trailing axes `shape`."""
-    if eps is None:
+    if eps is None and method == "rms_norm":
         eps = machine_epsilon(x)
     found = short.fused_rows(method, x, residual, shape, weight, bias, eps, activation, store_sum)
     if found is not None:

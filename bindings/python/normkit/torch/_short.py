@@ -135,7 +135,7 @@ def batch_norm(
 
 def fused_rows(
     method: str, x: Tensor, residual: Tensor | None, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None,
-    eps: float, activation: str, store_sum: bool,
+    eps: float | None, activation: str, store_sum: bool,
 ) -> tuple[Tensor, ...] | None:
     """y, and the sum if it is to be stored, of layer or RMS normalization of ``x + residual``."""
     size, code = only(shape), _ACTIVATIONS.get(activation)
@@ -166,13 +166,13 @@ def recorded(
     name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float | None, number: int | None
 ) -> tuple[Tensor, ...] | None:
     """y and the statistics that its gradient needs. `number`: the size of rows, the groups of channels, or 0."""
-    if eps is None:
+    if eps is None and name == "rms_norm":
         eps = machine_epsilon(x)
-    if number is None or not _is_plain(eps, x, weight, bias):
+    if number is None or not _is_plain(eps, x, weight, bias) or not _may_lie_so(name, x):
         return None
     given: tuple[Any, ...] = _stand_ins(x, weight, bias)
     if name == "rms_norm":
-        given = given[::2][:2]
+        given = given[0], given[2]
     if name != "instance_norm":
         given += (number,)
     return _results(_recorded[name], (True,), x, *given, eps)
@@ -183,9 +183,9 @@ def backward(
     eps: float | None, number: int | None,
 ) -> list[Tensor | None] | None:
     """The gradients of x, weight and bias that are wanted, from the statistics that `recorded` has left."""
-    if eps is None:
+    if eps is None and name == "rms_norm":
         eps = machine_epsilon(x)
-    if number is None or not _is_plain(eps, x, weight, dy):
+    if number is None or not _is_plain(eps, x, weight, dy) or not _may_lie_so(name, x) or is_transformed():
         return None
     arguments = dy, x, x if weight is None else weight, stats[0], stats[-1], weight is not None, *wanted, eps, number
     results = _results(_backward[name], wanted, *arguments)
@@ -214,6 +214,11 @@ def _is_seldom(eps: Any, x: Tensor, weight: Tensor | None = None, bias: Tensor |
 def _is_plain(eps: Any, x: Tensor, *others: Tensor | None) -> bool:
     """Whether there are kernels, and all is what they take it for."""
     return available and type(eps) is float and type(x) in _PLAIN and all(type(other) in _PLAIN for other in others)
+
+
+def _may_lie_so(name: str, x: Tensor) -> bool:
+    """Whether it is worth asking a kernel: rows have to be contiguous."""
+    return x.is_contiguous() or name not in ("layer_norm", "rms_norm")
 
 
 def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor, bool, bool]:

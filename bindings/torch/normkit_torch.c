@@ -2,7 +2,7 @@
  * parameters of one type. A kernel that is asked for anything else computes nothing and says so by a result without
  * elements; its caller then goes the long way, through Python, which takes every case and explains every refusal.
  *
- * Work is shared between PyTorch's threads; with a PyTorch before 2.10, between NormKit's. */
+ * Work is shared between PyTorch's threads; gradients, and all with a PyTorch before 2.10, between NormKit's. */
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -2,9 +2,9 @@
 // HalfActivation.swift.
 //
 // They are made of additions, multiplications, divisions, operations on bits and tables alone, so that their bits are
-// the same on every processor that has fma. All but the simplest ones come down to exp of a number that is not positive: with
-// t = |x|, SiLU and both forms of GELU are max(x, 0) minus a tail that is positive and falls to 0 as t grows. The tail
-// alone is the result for negative x, and has to be right in its last places until it underflows.
+// the same on every processor that has fma. All but the simplest ones come down to exp of a number that is not
+// positive: with t = |x|, SiLU and both forms of GELU are max(x, 0) minus a tail that is positive and falls to 0 as t
+// grows. The tail alone is the result for negative x, and has to be right in its last places until it underflows.
 
 import NormKitFloor
 

@@ -110,7 +110,7 @@ extension nk_job {
     for m in 0..<block.sets {
       let standard = scratch.forward.standards[m]
       let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(reach(standard))
-      let offset = N.narrow(standard.offset)
+      let offset = N.narrow(standard.offset(scale: standard.factor, beta: 0))
       for j in m &* run..<(m &+ 1) &* run {
         scratch.mean(N.self)[j] = mean
         scratch.factor(N.self)[j] = factor
@@ -125,7 +125,7 @@ extension nk_job {
   private func addOffsets(_ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run), sums = scratch.sums, rows = Double(reduced.extent)
     for m in 0..<block.sets {
-      let offset = scratch.forward.standards[m].offset
+      let standard = scratch.forward.standards[m], offset = standard.offset(scale: standard.factor, beta: 0)
       if offset == 0 { continue }
       for j in m &* run..<(m &+ 1) &* run {
         sums.hz[j] += offset * sums.h[j]
@@ -191,9 +191,10 @@ extension nk_job {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
     for m in 0..<block.sets {
-      let gradient = scratch.gradients[m], standard = scratch.forward.standards[m], offset = standard.offset
+      let gradient = scratch.gradients[m], standard = scratch.forward.standards[m], factor = standard.factor
+      let offset = standard.offset(scale: factor, beta: 0)
       let shift = N.narrow(offset == 0 ? gradient.shift : gradient.shift + gradient.slope * offset)
-      let slope = N.narrow(gradient.slope), factor = standard.factor
+      let slope = N.narrow(gradient.slope)
       var weight = isByLane && isBySet ? weight(parameters.next(run), as: N.self) : 1
       for j in m &* run..<(m &+ 1) &* run {
         if isByLane && !isBySet { weight = self.weight(parameters.next(), as: N.self) }
@@ -203,11 +204,6 @@ extension nk_job {
       }
     }
   }
-}
-
-extension nk_standard {
-  /// z less (x - mean) * factor.
-  fileprivate var offset: Double { -residue * factor }
 }
 
 /// Indices of the parameters of a block's lanes, one after another.

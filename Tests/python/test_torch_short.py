@@ -11,75 +11,16 @@ from hypothesis import given, settings, strategies
 torch = pytest.importorskip("torch")
 
 from normkit.torch import _short, functional, fused  # noqa: E402
-
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-FORMATS = ["contiguous", "channels last", "transposed", "a part"]
+from support.ways import DTYPES, FORMATS, Ways, calls, parameter, tensor  # noqa: E402
 
 
 def test_kernels_are_there():
     assert _short.available
 
 
-class Ways:
-    """Both ways of a call, and whether the short one was taken."""
-
-    def __init__(self, monkeypatch):
-        self.monkeypatch, self.taken = monkeypatch, 0
-        ask = _short._result
-
-        def watched(*arguments):
-            y = ask(*arguments)
-            self.taken += y is not None
-            return y
-
-        monkeypatch.setattr(_short, "_result", watched)
-
-    def __call__(self, function, x, *arguments):
-        """The result, which both ways agree on, and whether the short one gave it."""
-        before = self.taken
-        y = function(x, *arguments)
-        with self.monkeypatch.context() as patch:
-            patch.setattr(_short, "available", False)
-            expected = function(x, *arguments)
-        assert y.dtype == x.dtype and y.shape == x.shape and y.stride() == expected.stride()
-        assert torch.equal(y.nan_to_num(7), expected.nan_to_num(7))
-        return self.taken > before
-
-
 @pytest.fixture
 def ways(monkeypatch):
     return Ways(monkeypatch)
-
-
-def tensor(shape, dtype, form="contiguous"):
-    x = (torch.randn(shape, dtype=torch.float64) * 3 + 1).to(dtype)
-    if form == "channels last" and len(shape) in (4, 5):
-        return x.contiguous(memory_format=[torch.channels_last, torch.channels_last_3d][len(shape) - 4])
-    if form == "transposed" and len(shape) > 1:
-        return x.transpose(0, 1).contiguous().transpose(0, 1)
-    if form == "a part":
-        return torch.cat([x, x], dim=-1)[..., : shape[-1]]
-    return x
-
-
-def parameter(count, dtype, wide):
-    """Of x's dtype, or float32 beside halves if `wide`."""
-    return tensor((count,), torch.float32 if wide and dtype is not torch.float64 else dtype)
-
-
-def calls(x, weight, bias, groups):
-    """Functions with the arguments behind x."""
-    channels = x.shape[1]
-    last = x.shape[-1:]
-    statistics = torch.float64 if x.dtype == torch.float64 else torch.float32
-    mean, var = torch.randn(channels, dtype=statistics), torch.rand(channels, dtype=statistics) + 0.5
-    of_last = [None if one is None else tensor(tuple(last), one.dtype) for one in (weight, bias)]
-    yield functional.layer_norm, (last, *of_last, 1e-3)
-    yield functional.rms_norm, (last, of_last[0])
-    yield functional.group_norm, (groups, weight, bias)
-    yield functional.batch_norm, (mean, var, weight, bias)
-    if x.dim() > 2:
-        yield functional.instance_norm, (None, None, weight, bias)
 
 
 @settings(max_examples=60, deadline=None)
@@ -229,146 +170,10 @@ def test_refusals_of_fusions_are_those_of_the_long_way(monkeypatch, function, ar
     assert found == refusal() and message in found
 
 
-# ---- Gradients
-
-
-def recorded_calls(x, weight, bias, groups):
-    """Those of `calls` where gradients are recorded, and how often the short way is open to them."""
-    for function, arguments in calls(x, weight, bias, groups):
-        if function is functional.batch_norm:
-            yield function, (None, None, weight, bias, True), 1  # backward alone
-        else:
-            yield function, arguments, 2
-
-
-def gradients(function, x, arguments, wanted, dy):
-    """y, and the gradients of x and of the parameters among the arguments that are wanted."""
-    parameters = [one for one in arguments if isinstance(one, torch.Tensor)]
-    inputs = [tensor.detach().requires_grad_(wants) for tensor, wants in zip([x, *parameters], wanted)]
-    given = iter(inputs[1:])
-    y = function(inputs[0], *(next(given) if isinstance(one, torch.Tensor) else one for one in arguments))
-    y.backward(dy)
-    return [y.detach(), *(tensor.grad for tensor in inputs)]
-
-
-class Recorded:
-    """Gradients of both ways, and how often the short one was taken."""
-
-    def __init__(self, monkeypatch):
-        self.monkeypatch, self.taken = monkeypatch, 0
-        ask = _short._results
-
-        def watched(*arguments):
-            results = ask(*arguments)
-            self.taken += results is not None
-            return results
-
-        monkeypatch.setattr(_short, "_results", watched)
-
-    def __call__(self, function, x, arguments, wanted=(True, True, True), dy=None):
-        """How often the short way was taken, forward and backward, with what both agree on."""
-        dy = torch.randn_like(x) if dy is None else dy
-        before = self.taken
-        found = gradients(function, x, arguments, wanted, dy)
-        with self.monkeypatch.context() as patch:
-            patch.setattr(_short, "available", False)
-            expected = gradients(function, x, arguments, wanted, dy)
-        for one, other in zip(found, expected, strict=True):
-            assert (one is None) == (other is None)
-            if one is not None:
-                assert one.dtype == other.dtype and one.stride() == other.stride()
-                assert torch.equal(one.nan_to_num(7), other.nan_to_num(7))
-        return self.taken - before
-
-
-@pytest.fixture
-def recorded(monkeypatch):
-    return Recorded(monkeypatch)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    strategies.lists(strategies.integers(1, 5), min_size=0, max_size=3), strategies.integers(1, 3),
-    strategies.integers(2, 3), strategies.sampled_from(DTYPES), strategies.sampled_from(FORMATS),
-    strategies.booleans(), strategies.booleans(), strategies.booleans(),
-    strategies.lists(strategies.booleans(), min_size=3, max_size=3),
-)  # fmt: skip
-def test_gradients_are_those_of_the_long_way(
-    positions, groups, size, dtype, form, has_weight, has_bias, wide, wanted
-):  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        recorded = Recorded(patch)
-        channels = groups * size
-        x = tensor((2, channels, *positions), dtype, form)
-        weight = parameter(channels, dtype, wide) if has_weight else None
-        bias = parameter(channels, dtype, wide) if has_bias else None
-        for function, arguments, ways in recorded_calls(x, weight, bias, groups):
-            tensors = sum(isinstance(one, torch.Tensor) for one in arguments)
-            if any(wanted[: 1 + tensors]):
-                one_value = function is functional.instance_norm and x[0, 0].numel() == 1
-                if not one_value:
-                    assert recorded(function, x, arguments, wanted) == ways or form != "contiguous"
-
-
-@pytest.mark.parametrize("form", ["contiguous", "channels last"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_short_way_is_taken_with_gradients(recorded, dtype, form):
-    x, weight, bias = tensor((2, 6, 3, 4), dtype, form), parameter(6, dtype, False), parameter(6, dtype, False)
-    of_channels = [*recorded_calls(x, weight, bias, 3)][2:]
-    for function, arguments, ways in of_channels if form == "channels last" else recorded_calls(x, weight, bias, 3):
-        assert recorded(function, x, arguments) == ways
-
-
-def test_gradients_that_lie_in_another_way(recorded):
-    x = torch.randn(2, 6, 3, 4)
-    last = torch.randn(2, 6, 3, 4).contiguous(memory_format=torch.channels_last)
-    for dy in (last, torch.tensor(3.0).expand_as(x)):
-        for function, arguments, ways in recorded_calls(x, torch.randn(6), torch.randn(6), 2):
-            assert recorded(function, x, arguments, dy=dy) == ways
-
-
-def test_only_the_last_axis_has_a_short_way(recorded):
-    assert recorded(functional.layer_norm, torch.randn(2, 3, 4), ((3, 4),)) == 0
-    assert recorded(functional.layer_norm, torch.randn(2, 3, 4), ((4,), torch.ones(8)[::2])) == 0
-
-
-def test_running_statistics_of_instances_go_the_long_way(recorded):
-    mean, var = torch.zeros(6), torch.ones(6)
-    x = torch.randn(2, 6, 5, requires_grad=True)
-    functional.instance_norm(x, mean, var).sum().backward()
-    assert recorded.taken == 0 and mean.any()
-
-
-@pytest.mark.parametrize("records", [False, True])
-@pytest.mark.parametrize("call", [
-    lambda x: functional.layer_norm(x, 4, eps=None), lambda x: functional.group_norm(x, 3, eps=None),
-    lambda x: fused.add_layer_norm(x, x, 4, eps=None), lambda x: fused.layer_norm_activation(x, 4, eps=None),
-])
-def test_only_rms_normalization_has_an_epsilon_of_its_own(call, records):
-    with pytest.raises(TypeError, match="eps"):
-        call(torch.randn(2, 3, 4, requires_grad=records))
-
-
-def test_weights_that_are_negated_lazily(recorded):
-    weight = torch._neg_view(torch.randn(8))
-    assert recorded(functional.layer_norm, torch.randn(3, 8), (8, weight)) == 2
-
-
 @pytest.mark.parametrize("strides", [(6, 77, 1), (6, 1, 1)])
 def test_strides_of_one_element(ways, strides):
     x = torch.empty_strided((4, 1, 6), strides).copy_(torch.randn(4, 1, 6))
     assert ways(functional.layer_norm, x, 6)
-
-
-def test_rows_with_gaps_do_not_ask(recorded):
-    assert recorded(functional.layer_norm, torch.randn(8, 3).t(), (8,)) == 0
-
-
-def test_gradients_are_not_differentiated_by_the_short_way():
-    x = torch.randn(3, 8, requires_grad=True)
-    (dx,) = torch.autograd.grad(functional.layer_norm(x, 8).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        dx.sum().backward()
 
 
 class Plain(torch.Tensor):

@@ -11,17 +11,18 @@ static const void *saved(const call *c, pytorch_tensor tensor) {
     return v.data;
 }
 
-/* Every gradient: layer_norm_backward_short(Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd,
- *     bool has_weight, bool wants_x, bool wants_weight, bool wants_bias, float eps, int number)
+/* backward_short(Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool has_weight, bool wants_x,
+ *     bool wants_weight, bool wants_bias, float eps, int method, int number)
  *     -> (Tensor dx, Tensor dweight, Tensor dbias)
- * Those of the parameters come in the statistics type. What is not wanted is empty. `number`: the size of rows, the
- * groups of a group normalization, of others nothing. Without a mean, rstd stands in for it. NormKit's threads share
- * the work. */
-static void gradient(pytorch_value *stack, uint64_t results, int32_t method) {
+ * Those of the parameters come in the statistics type. What is not wanted is empty. `method`: NORMKIT_LAYER_NORM and its
+ * siblings. `number`: the size of rows, the groups of a group normalization, of others nothing. Without a mean, rstd
+ * stands in for it. NormKit's threads share the work. */
+void backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
+    (void)arguments;
     bool wants_x = stack[6], wants_weight = stack[7], wants_bias = stack[8];
-    bool are_rows = method == NORMKIT_LAYER_NORM || method == NORMKIT_RMS_NORM;
     double epsilon = real_at(stack, 9);
-    int64_t number = integer_at(stack, 10);
+    int64_t method = integer_at(stack, 10), number = integer_at(stack, 11);
+    bool are_rows = method == NORMKIT_LAYER_NORM || method == NORMKIT_RMS_NORM;
     call c;
     const void *dy = NULL, *mean = NULL, *rstd = NULL;
     void *dx = NULL, *dgamma = NULL, *dbeta = NULL;
@@ -68,29 +69,4 @@ static void gradient(pytorch_value *stack, uint64_t results, int32_t method) {
         }
     }
     leave(stack, 5, status, made_ones, results);
-}
-
-void layer_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments;
-    gradient(stack, results, NORMKIT_LAYER_NORM);
-}
-
-void rms_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments;
-    gradient(stack, results, NORMKIT_RMS_NORM);
-}
-
-void group_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments;
-    gradient(stack, results, NORMKIT_GROUP_NORM);
-}
-
-void instance_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments;
-    gradient(stack, results, NORMKIT_INSTANCE_NORM);
-}
-
-void batch_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results) {
-    (void)arguments;
-    gradient(stack, results, NORMKIT_BATCH_NORM_TRAINING);
 }

@@ -11,10 +11,6 @@ void instance_norm(pytorch_value *stack, uint64_t arguments, uint64_t results);
 void batch_norm(pytorch_value *stack, uint64_t arguments, uint64_t results);
 void fused_rows(pytorch_value *stack, uint64_t arguments, uint64_t results);
 void fused_groups(pytorch_value *stack, uint64_t arguments, uint64_t results);
-void layer_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
-void rms_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
-void group_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
-void instance_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
-void batch_norm_backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
+void backward(pytorch_value *stack, uint64_t arguments, uint64_t results);
 
 #endif

@@ -25,21 +25,17 @@ EXPORT int32_t normkit_torch_register(void *handle) {
     } kernels[] = {
         {"layer_norm_short", layer_norm},
         {"layer_norm_recorded_short", layer_norm},
-        {"layer_norm_backward_short", layer_norm_backward},
         {"rms_norm_short", rms_norm},
         {"rms_norm_recorded_short", rms_norm},
-        {"rms_norm_backward_short", rms_norm_backward},
         {"group_norm_short", group_norm},
         {"group_norm_recorded_short", group_norm},
-        {"group_norm_backward_short", group_norm_backward},
         {"instance_norm_short", instance_norm},
         {"instance_norm_recorded_short", instance_norm},
-        {"instance_norm_backward_short", instance_norm_backward},
         {"fused_rows_short", fused_rows},
         {"fused_rows_sum_short", fused_rows},
         {"fused_groups_short", fused_groups},
         {"batch_norm_short", batch_norm},
-        {"batch_norm_backward_short", batch_norm_backward},
+        {"backward_short", backward},
     };
     if (normkit_version() != NORMKIT_VERSION) return 3;
     if (!find_pytorch(handle)) return 1;

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import _library as _normkit  # loaded first: the kernels then find this one
-from .._plan_abi import Activation
+from .._plan_abi import Activation, Method
 from ._autograd import is_recorded, is_transformed
 from ._operators import define_short, machine_epsilon
 
@@ -34,10 +34,6 @@ _SCHEMAS = {
     "group_norm": f"{_AFFINE}, int groups, float eps",
     "instance_norm": f"{_AFFINE}, float eps",
 }
-_GRADIENT = (
-    "Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool has_weight, "
-    "bool wants_x, bool wants_weight, bool wants_bias, float eps, int number"
-)
 _layer_norm, _rms_norm, _group_norm, _instance_norm = (
     define_short(f"{name}_short", schema) for name, schema in _SCHEMAS.items()
 )
@@ -46,7 +42,12 @@ _recorded = {
     name: define_short(f"{name}_recorded_short", schema, 2 if name == "rms_norm" else 3)
     for name, schema in _SCHEMAS.items()
 }
-_backward = {name: define_short(f"{name}_backward_short", _GRADIENT, 3) for name in (*_SCHEMAS, "batch_norm")}
+_GRADIENT = (
+    "Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd, bool has_weight, "
+    "bool wants_x, bool wants_weight, bool wants_bias, float eps, int method, int number"
+)
+_backward = define_short("backward_short", _GRADIENT, 3)
+_METHODS = {name: int(Method[name.upper()]) for name in _SCHEMAS} | {"batch_norm": int(Method.BATCH_NORM_TRAINING)}
 _ROWS = (
     "Tensor x, Tensor residual, Tensor weight, Tensor bias, bool has_residual, bool has_weight, bool has_bias, "
     "bool is_rms, int size, int activation, float eps"
@@ -187,8 +188,8 @@ def backward(
         eps = machine_epsilon(x)
     if number is None or not _is_plain(eps, x, weight, dy) or not _may_lie_so(name, x) or is_transformed():
         return None
-    arguments = dy, x, x if weight is None else weight, stats[0], stats[-1], weight is not None, *wanted, eps, number
-    results = _results(_backward[name], wanted, *arguments)
+    tensors = dy, x, x if weight is None else weight, stats[0], stats[-1]
+    results = _results(_backward, wanted, *tensors, weight is not None, *wanted, eps, _METHODS[name], number)
     return None if results is None else [result if wants else None for result, wants in zip(results, wanted)]
 
 
@@ -225,18 +226,21 @@ def _stand_ins(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[T
     return x if weight is None else weight, x if bias is None else bias, weight is not None, bias is not None
 
 
-def _result(operator: Any, *arguments: Any) -> Tensor | None:
+def _ask(operator: Any, *arguments: Any) -> Any:
     try:
-        y: Tensor = operator(*arguments)
+        return operator(*arguments)
     except RuntimeError:  # no kernel for such tensors: the long way says what is wrong
         return None
-    return y if y.numel() else None
+
+
+def _result(operator: Any, *arguments: Any) -> Tensor | None:
+    y: Tensor | None = _ask(operator, *arguments)
+    return y if y is not None and y.numel() else None
 
 
 def _results(operator: Any, wanted: Sequence[bool], *arguments: Any) -> tuple[Tensor, ...] | None:
     """The same of several results, of which those that are wanted have elements."""
-    try:
-        results: tuple[Tensor, ...] = operator(*arguments)
-    except RuntimeError:
+    results: tuple[Tensor, ...] | None = _ask(operator, *arguments)
+    if results is None:
         return None
     return results if all(result.numel() for result, wants in zip(results, wanted) if wants) else None

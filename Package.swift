@@ -13,8 +13,8 @@ let boundary: [SwiftSetting] = embedded + [.enableExperimentalFeature("CImplemen
 
 // Kernels check nothing: sizes and pointers were checked at the boundary. They are always optimized, because only
 // then do their vectors become registers. Loops have sixteen lanes in a step, and what has to be taken together is
-// written so: unrolled further, they are larger, and not faster. Guards of the stack would check small arrays of fixed
-// size, of which kernels have many.
+// written so: unrolled further, they are larger, and not faster; so are the short loops beside them as vectors. Guards
+// of the stack would check small arrays of fixed size, of which kernels have many.
 func kernels(_ name: String, flags: [String], optimization: [String] = ["-Ounchecked"]) -> Target {
   .target(
     name: "Kernels\(name)",
@@ -22,7 +22,7 @@ func kernels(_ name: String, flags: [String], optimization: [String] = ["-Ounche
     swiftSettings: embedded + [
       .unsafeFlags(
         optimization + ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"]
-          + ["-unroll-runtime=false", "-unroll-allow-partial=false"].flatMap { ["-Xllvm", $0] }
+          + ["unroll-runtime", "unroll-allow-partial", "vectorize-loops"].flatMap { ["-Xllvm", "-\($0)=false"] }
           + (flags + ["-Wno-psabi"]).flatMap { ["-Xcc", $0] })
     ])
 }

@@ -721,9 +721,7 @@ NORMKIT_API normkit_status normkit_fold_batch_norm(
  *    operands that do not overlap.
  *  - Running a plan allocates nothing, starts no thread, waits for nobody and takes no lock (normkit_plan_run_threads
  *    does what normkit_set_thread_count asked for).
- *  - The same bits for any number of parts, and, without fusions, the same bits as the function of the method.
- *  - With fusions, tensors that take half of the last-level cache or more are quickest where y and sum, and their rows,
- *    begin at multiples of 64 bytes: elsewhere a run may take twice as long. */
+ *  - The same bits for any number of parts, and, without fusions, the same bits as the function of the method. */
 typedef struct normkit_plan normkit_plan;
 
 /* method: which function of this header is planned, and which fields of the description say its sizes. Fields of

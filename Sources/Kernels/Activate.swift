@@ -20,26 +20,56 @@ extension nk_stage {
   /// In place, or to `destination` where there is one, in the same type.
   @inline(__always)
   private func apply<F: Activation, W: Element>(_ function: F, _: W.Type) {
-    let rows = Int(rows), length = Int(length), streams = streams != 0
-    let isInPlace = destination == nil
-    var source = UnsafeRawPointer(work!), target: UnsafeMutableRawPointer = isInPlace ? work : destination
-    let sourceStep = Int(work_step) &* W.size
-    let targetStep = isInPlace ? sourceStep : Int(destination_step) &* W.size
+    let isInPlace = destination == nil, target: UnsafeMutableRawPointer = isInPlace ? work : destination
+    let bytes = Int(isInPlace ? work_step : destination_step) &* W.size
+    forWholeVectors(written: W.self) { row, i, streams in
+      let v = function.apply(load(W.self, row, i, 16))
+      W.store(target + row &* bytes, i, v, streams: streams)
+      if self.streams != 0 { bringNear(row, i) }
+    }
+  }
+
+  /// Every sixteen elements of each row; fewer, which are where rows end and where lines that are written past the caches
+  /// do, by another run over a copy of them, because functions are much code.
+  @inline(__always)
+  private func forWholeVectors<E: Element>(written: E.Type, _ body: (_ row: Int, _ i: Int, _ streams: Bool) -> Void) {
+    let rows = Int(rows), length = Int(length)
     var row = 0
     while row < rows {
-      var i = 0
-      while i < length {
-        let count = min(16, length &- i)
-        let v = function.apply(W.load(source, i, upTo: count, as: W.Natural.self))
-        W.store(target, i, upTo: count, v, streams: streams)
-        if streams { bringNear(row, i) }
+      let lines = StreamedLines(self, E.self, row)
+      var i = lines.first & 15
+      if i > 0 { activatePart(row, 0, i, elementSize: E.size) }
+      while i &+ 16 <= length {
+        body(row, i, lines.have(i))
         i &+= 16
       }
-      source += sourceStep
-      target += targetStep
+      if i < length { activatePart(row, i, length &- i, elementSize: E.size) }
       row &+= 1
     }
-    if streams { nk_finish_streams() }
+    if streams != 0 { nk_finish_streams() }
+  }
+
+  /// elementSize: of what is written.
+  @inline(never)
+  private func activatePart(_ row: Int, _ i: Int, _ count: Int, elementSize: Int) {
+    guard let work else { return }
+    let workSize = is_double != 0 ? F64.size : F32.size
+    let from = work + (row &* Int(work_step) &+ i) &* workSize
+    let to = destination.map { $0 + (row &* Int(destination_step) &+ i) &* elementSize } ?? from
+    var memory = (SIMD16<Double>(), SIMD16<Double>())
+    withUnsafeMutableBytes(of: &memory) { memory in
+      guard let copy = memory.baseAddress else { return }
+      let result = destination == nil ? copy : copy + 16 &* F64.size
+      copy.copyMemory(from: from, byteCount: count &* workSize)
+      var part = self
+      part.rows = 1
+      part.length = 16
+      part.work = copy
+      part.destination = destination == nil ? nil : result
+      part.streams = 0
+      part.run()
+      to.copyMemory(from: result, byteCount: count &* elementSize)
+    }
   }
 
   /// From Float to `destination` of halves.
@@ -47,7 +77,6 @@ extension nk_stage {
   func activateToHalves() {
     if !hasFMA { return activateInTwoSteps() }
     switch Int(activation) {
-    case NK_RELU: applyToHalves { Relu().apply($0) }
     case NK_GELU: applyToHalves { HalfActivation.gelu($0) }
     case NK_GELU_TANH: applyToHalves { HalfActivation.geluTanh($0) }
     case NK_SILU: applyToHalves { HalfActivation.silu($0) }
@@ -57,7 +86,7 @@ extension nk_stage {
     }
   }
 
-  /// The same in place, and then stored: for functions that seldom follow a normalization, and without fma, where all are
+  /// The same in place, and then stored: for functions that seldom come last, and without fma, where all are
   /// much code.
   @inline(never)
   private func activateInTwoSteps() {
@@ -74,16 +103,38 @@ extension nk_stage {
   @inline(__always)
   private func applyToHalves(_ function: (SIMD16<Float>) -> SIMD16<Float>) {
     guard let destination else { return }
-    let bytes = Int(destination_step) &* F16.size, streams = streams != 0, isBF16 = Int(dtype) == NK_BF16
-    forVectors { row, i, count in
-      let v = function(load(F32.self, row, i, count))
+    let bytes = Int(destination_step) &* F16.size, isBF16 = Int(dtype) == NK_BF16
+    forWholeVectors(written: F16.self) { row, i, streams in
+      let v = function(load(F32.self, row, i, 16))
       if isBF16 {
-        BF16.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
+        BF16.store(destination + row &* bytes, i, v, streams: streams)
       } else {
-        F16.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
+        F16.store(destination + row &* bytes, i, v, streams: streams)
       }
-      if streams { bringNear(row, i) }
+      if self.streams != 0 { bringNear(row, i) }
     }
-    if streams { nk_finish_streams() }
+  }
+
+  /// ReLU of halves, which are not brought to Float for that.
+  @inline(never)
+  func rectifyHalves() {
+    let isInPlace = destination == nil, target: UnsafeMutableRawPointer = isInPlace ? work : destination
+    let sourceBytes = Int(work_step) &* F16.size, bytes = isInPlace ? sourceBytes : Int(destination_step) &* F16.size
+    let infinity: Int16 = Int(dtype) == NK_BF16 ? -0x80 : -0x400
+    var row = 0
+    while row < Int(rows) {
+      let lines = StreamedLines(self, F16.self, row)
+      let x = UnsafeRawPointer(work!) + row &* sourceBytes, y = target + row &* bytes
+      nk_rectify_halves(x, y, 0, Int64(lines.first), infinity)
+      var i = lines.first
+      while i < lines.end {
+        nk_stream_rectified(x + i &* F16.size, y + i &* F16.size, infinity)
+        bringNear(row, i)
+        i &+= 32
+      }
+      nk_rectify_halves(x, y, Int64(i), length, infinity)
+      row &+= 1
+    }
+    if streams != 0 { nk_finish_streams() }
   }
 }

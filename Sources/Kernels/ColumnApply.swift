@@ -149,9 +149,18 @@ extension nk_job {
     }
   }
 
+  /// May write up to fifteen entries behind those lanes, which come next.
   @inline(__always)
-  private func fill<A>(_ values: UnsafeMutablePointer<A>, _ lanes: Range<Int>, _ value: A) {
-    for j in lanes { values[j] = value }
+  private func fill<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ lanes: Range<Int>, _ value: A) {
+    var j = lanes.lowerBound
+    if lanes.upperBound &- j < 8 {
+      for j in lanes { values[j] = value }
+      return
+    }
+    while j < lanes.upperBound {
+      A.store(values, j, A.splat(value))
+      j &+= 16
+    }
   }
 
   /// gamma and beta of rows `begin ..< end`, a chunk at most, into the scratch memory.
@@ -273,12 +282,12 @@ private struct Rows<E: Element> {
     for f in begin..<end {
       let row = Row<E, LikeOthers>(self, f, begin)
       let parameters = byRow ? WithParameters.parameters(scratch, f &- begin) : row.parameters
-      forVectors(head: row.head, width) { j, count in
+      forFewVectors(width) { j, count in
         var result = row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count)
         if byRow { result = parameters.apply(result) }
         var wide = N.widen(row.load(j, count)), chosen = N.widen(result)
         scratch.applyInDouble(j, &wide, parameters, &chosen)
-        row.store(j, count, N.narrow(chosen))
+        E.store(row.y, j, upTo: count, E.rectified(N.narrow(chosen), row.least))
       }
     }
   }
@@ -290,6 +299,7 @@ private struct Row<E: Element, F: RowForm> {
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
   let parameters: RowParameters
+  let least: N
   let streams: Bool
 
   /// `first`: the row whose parameters are the first in the scratch memory.
@@ -299,6 +309,7 @@ private struct Row<E: Element, F: RowForm> {
     x = rows.x + offset.x &* E.size
     y = rows.y + offset.y &* E.size
     parameters = F.parameters(rows.scratch, f &- first)
+    least = rows.job.least(N.self)
     streams = rows.job.streams != 0
   }
 
@@ -325,7 +336,9 @@ private struct Row<E: Element, F: RowForm> {
   func storePair(_ j: Int, _ result: Pair<N>) { E.storePair(y, j, result, streams: streams) }
 
   @inline(__always)
-  func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) { E.store(y, j, upTo: count, result, streams: streams) }
+  func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
+    E.store(y, j, upTo: count, E.rectified(result, least), streams: streams)
+  }
 }
 
 /// y = (mean - x) * scale + offset, sixteen lanes: the subtraction takes `x` from memory, and `scale` is the factor

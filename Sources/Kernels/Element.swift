@@ -48,6 +48,12 @@ extension Element {
   }
   @inline(__always) static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {}
 
+  /// What is at least `least`, as y has to be; see `nk_job.rectifies`.
+  @inline(__always)
+  static func rectified(_ y: SIMD16<Natural>, _ least: Natural) -> SIMD16<Natural> {
+    size < 4 ? y : Natural.atLeast(y, Natural.splat(least))
+  }
+
   /// Sixteen elements from `index` on, as the type `A` of a computation.
   @inline(__always)
   static func load<A: Arithmetic>(_ p: UnsafeRawPointer, _ index: Int, as: A.Type) -> SIMD16<A> {

@@ -19,7 +19,7 @@ func bringJointNear(_ y: UnsafeMutableRawPointer) {
   if Int(bitPattern: y) & 63 != 0 { nk_prefetch_to_write(y) }
 }
 
-/// Vectors of `count` elements: where each starts, and how many elements it has. `first`: where the first starts.
+/// Vectors of `count` elements: where each starts, and how many elements it has.
 @inline(__always)
 func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
   var i = first
@@ -28,6 +28,16 @@ func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: 
     i &+= 16
   }
   if i < count { body(i, count &- i) }
+}
+
+/// The same with one body for whole vectors and parts of them, for what is seldom done.
+@inline(__always)
+func forFewVectors(_ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  var i = 0
+  while i < count {
+    body(i, min(16, count &- i))
+    i &+= 16
+  }
 }
 
 /// The same where the first has `head` elements, fewer than sixteen, or is whole if that is 0. What has no head is

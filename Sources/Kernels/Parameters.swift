@@ -22,6 +22,12 @@ extension nk_job {
   }
 }
 
+extension nk_job {
+  /// What y is at least, unless it is of halves.
+  @inline(__always)
+  func least<A: Arithmetic>(_: A.Type) -> A { rectifies != 0 ? 0 : -A.infinity }
+}
+
 /// Scale and shift of lanes that have a parameter each: `load` fetches the lanes' parameters from memory, whole
 /// vectors or the part of one.
 protocol LaneParameters {

@@ -14,23 +14,28 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
   /// Bytes from one row to the next.
   let xStep, yStep: Int
   let rows, count: Int
+  /// Bytes from a row to what is prefetched: the same row of the next group, because samples of rows are read in no
+  /// order that a processor could foresee, or what the job says, or, nothing being prefetched, this row.
+  let ahead: Int
   let terms: RowTerms<N>
+  let least: N
   let streams: Bool
 
   /// The same with mixed lanes, which parameters have to have then too.
   @inline(__always)
   var mixed: Rows<E.Mixed, P.Mixed> {
     Rows<E.Mixed, P.Mixed>(
-      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, streams: streams)
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, ahead: ahead, terms: terms,
+      least: least, streams: streams)
   }
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
     var x = x, y = y, terms = terms
-    let end = terms.means + rows, isFetched = streams || count &* E.size <= longRowBytes
+    let end = terms.means + rows
     while terms.means < end {
       if NK_FOUR_VECTORS != 0 && streams { bringJointNear(y + 2 &* yStep) }
-      let row = ScaledRow<E, P, L>(terms, parameters, next: isFetched ? x + rows &* xStep : x)
+      let row = ScaledRow<E, P, L>(terms, parameters, least, next: x + ahead)
       row.apply(x, y, count, streams: streams)
       x += xStep
       y += yStep
@@ -44,22 +49,23 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
   let terms: RowTerms<E.Natural>
   private let row: RowLanes<E.Natural>
   let parameters: L
-  /// The same row of the next group, which is prefetched: samples of rows are read in no order that a processor could
-  /// foresee. Or this row.
+  let least: E.Natural
   let next: UnsafeRawPointer
 
   @inline(__always)
-  init(_ terms: RowTerms<E.Natural>, _ parameters: L, next: UnsafeRawPointer) {
+  init(_ terms: RowTerms<E.Natural>, _ parameters: L, _ least: E.Natural, next: UnsafeRawPointer) {
     self.terms = terms
     row = terms.lanes(0)
     self.parameters = parameters
+    self.least = least
     self.next = next
   }
 
   @inline(__always)
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural> {
     nk_prefetch(next + i &* E.size)
-    return parameters.apply(row.apply(lanes)) { P.load($0, i, upTo: length, as: E.Natural.self) }
+    let y = parameters.apply(row.apply(lanes)) { P.load($0, i, upTo: length, as: E.Natural.self) }
+    return E.rectified(y, least)
   }
 
   @inline(__always)
@@ -70,16 +76,16 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
 
   @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
-    applyRowPart(E.self, P.self, x, y, i, count, terms, parameters.inAnyForm)
+    applyRowPart(E.self, P.self, x, y, i, count, terms, parameters.inAnyForm, least)
   }
 }
 
 @inline(never)
 private func applyRowPart<E: Element, P: Element>(
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
-  _ terms: RowTerms<E.Natural>, _ parameters: AnyForm
+  _ terms: RowTerms<E.Natural>, _ parameters: AnyForm, _ least: E.Natural
 ) {
-  ScaledRow<E, P, AnyForm>(terms, parameters, next: x).applyLanes(x, y, i, count)
+  ScaledRow<E, P, AnyForm>(terms, parameters, least, next: x).applyLanes(x, y, i, count)
 }
 
 /// What standardizes one row, in every lane.
@@ -107,7 +113,7 @@ struct RowLanes<A: Arithmetic> {
   func applyPair(_ x: Pair<A>) -> Pair<A> { Pair(first: apply(x.first), second: apply(x.second)) }
 }
 
-/// Four rows at once, which share the parameters that are loaded for them: whole vectors only. Where registers are
+/// Four rows of sixteen elements at least, which share the parameters that are loaded for them. Where registers are
 /// wide, loads are what such loops wait for. Elsewhere they wait for arithmetic, and one row after the other is better,
 /// because memory is then read and written in its order.
 private struct FourRows<E: Element, P: Element>: ParameterUser {
@@ -115,16 +121,23 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
   let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
   let count: Int
   let terms: RowTerms<E.Natural>
+  let least: E.Natural
 
   @inline(__always)
-  var mixed: FourRows<E.Mixed, P.Mixed> { FourRows<E.Mixed, P.Mixed>(x: x, y: y, count: count, terms: terms) }
+  var mixed: FourRows<E.Mixed, P.Mixed> {
+    FourRows<E.Mixed, P.Mixed>(x: x, y: y, count: count, terms: terms, least: least)
+  }
 
   @inline(__always)
   func use<L: LaneParameters>(_ parameters: L) {
     typealias N = E.Natural
     let row0 = terms.lanes(0), row1 = terms.lanes(1), row2 = terms.lanes(2), row3 = terms.lanes(3)
+    // The last vectors may share elements with those before them, and are read before those are written in place.
+    let last = count &- 16
+    let rest0 = E.load(x.0, last, as: N.self), rest1 = E.load(x.1, last, as: N.self)
+    let rest2 = E.load(x.2, last, as: N.self), rest3 = E.load(x.3, last, as: N.self)
     var i = 0
-    while E.prefersPairs && i &+ 32 <= count {
+    while E.prefersPairs && i &+ 32 <= last {
       let z0 = row0.applyPair(E.loadPair(x.0 + i &* E.size)), z1 = row1.applyPair(E.loadPair(x.1 + i &* E.size))
       let z2 = row2.applyPair(E.loadPair(x.2 + i &* E.size)), z3 = row3.applyPair(E.loadPair(x.3 + i &* E.size))
       E.storePair(y.0 + i &* E.size, parameters.applyPair(P.self, z0, i))
@@ -133,19 +146,30 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
       E.storePair(y.3 + i &* E.size, parameters.applyPair(P.self, z3, i))
       i &+= 32
     }
-    while i &+ 16 <= count {
+    while i < last {
       let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
       let z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
-      let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }
-      let r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
-      let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }
-      let r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
-      E.store(y.0, i, r0)
-      E.store(y.1, i, r1)
-      E.store(y.2, i, r2)
-      E.store(y.3, i, r3)
+      store(i, z0, z1, z2, z3, parameters)
       i &+= 16
     }
+    store(last, row0.apply(rest0), row1.apply(rest1), row2.apply(rest2), row3.apply(rest3), parameters)
+  }
+
+  /// Scales, shifts and stores sixteen elements of each row.
+  @inline(__always)
+  private func store<L: LaneParameters>(
+    _ i: Int, _ z0: SIMD16<E.Natural>, _ z1: SIMD16<E.Natural>, _ z2: SIMD16<E.Natural>, _ z3: SIMD16<E.Natural>,
+    _ parameters: L
+  ) {
+    typealias N = E.Natural
+    let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }
+    let r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
+    let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }
+    let r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
+    E.store(y.0, i, E.rectified(r0, least))
+    E.store(y.1, i, E.rectified(r1, least))
+    E.store(y.2, i, E.rectified(r2, least))
+    E.store(y.3, i, E.rectified(r3, least))
   }
 }
 
@@ -156,8 +180,11 @@ extension nk_job {
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
     _ count: Int, _ start: Int, _ terms: RowTerms<E.Natural>
   ) {
+    let isFetched = streams != 0 || count &* E.size <= longRowBytes
     let rows = Rows<E, P>(
-      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, streams: streams != 0)
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count,
+      ahead: ahead != 0 ? Int(ahead) : isFetched ? rows &* xStep : 0, terms: terms,
+      least: least(E.Natural.self), streams: streams != 0)
     if E.self == P.self {
       chooseParameters(P.self, from: start, for: rows.mixed)
     } else {
@@ -176,7 +203,7 @@ extension nk_job {
   /// of the first-level cache, and stores past the caches suffer from several rows at once.
   @inline(__always)
   func prefersSingleRows<E: Element>(_: E.Type) -> Bool {
-    streams != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0
+    streams != 0 || ahead != 0 || Int(kept.axis.0.x_stride) &* E.size % 4096 == 0
   }
 
   /// Applies what standardizes sets `first` to `first + count - 1` if they are rows as above, an even distance apart,
@@ -208,7 +235,7 @@ extension nk_job {
     guard let y = start else { return }
     let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
     var k = 0
-    if hasWideRegisters && !prefersSingleRows(E.self) {
+    if hasWideRegisters && length >= 16 && !prefersSingleRows(E.self) {
       while k &+ 4 <= count {
         let start = (x: x + k &* xStep, y: y + k &* yStep)
         applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, terms.from(k))
@@ -227,16 +254,11 @@ extension nk_job {
   ) {
     let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
     let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
-    let rows = FourRows<E, P>(x: x, y: y, count: count, terms: terms)
+    let rows = FourRows<E, P>(x: x, y: y, count: count, terms: terms, least: least(E.Natural.self))
     if E.self == P.self {
       chooseParameters(P.self, from: 0, for: rows.mixed)
     } else {
       chooseParameters(P.self, from: 0, for: rows)
     }
-    let done = count & ~15
-    if done == count { return }
-    applyRows(
-      E.self, P.self, x0 + done &* E.size, y0 + done &* E.size, xStep: xStep, yStep: yStep, 4, count &- done, done,
-      terms)
   }
 }

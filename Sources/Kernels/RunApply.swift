@@ -7,11 +7,13 @@ private struct Uniform<E: Element>: Change {
   typealias N = E.Natural
   let standard: nk_standard
   let gamma, beta: Double
+  let least: N
   private let mean, negativeScale, shift: SIMD16<N>
 
   @inline(__always)
-  init(_ standard: nk_standard, gamma: Double, beta: Double) {
+  init(_ standard: nk_standard, gamma: Double, beta: Double, least: N) {
     self.standard = standard
+    self.least = least
     self.gamma = gamma
     self.beta = beta
     let scale = standard.factor * gamma
@@ -21,7 +23,9 @@ private struct Uniform<E: Element>: Change {
   }
 
   @inline(__always)
-  func apply(_ lanes: SIMD16<N>, _ i: Int, _ length: Int) -> SIMD16<N> { N.fma(mean - lanes, negativeScale, shift) }
+  func apply(_ lanes: SIMD16<N>, _ i: Int, _ length: Int) -> SIMD16<N> {
+    E.rectified(N.fma(mean - lanes, negativeScale, shift), least)
+  }
 
   @inline(__always)
   func applyPair(_ lanes: Pair<N>, _ i: Int) -> Pair<N> {
@@ -30,24 +34,24 @@ private struct Uniform<E: Element>: Change {
 
   @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
-    applyUniformPart(E.self, x, y, i, count, standard, gamma: gamma, beta: beta)
+    applyUniformPart(E.self, x, y, i, count, standard, gamma: gamma, beta: beta, least: least)
   }
 }
 
 @inline(never)
 private func applyUniform<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, gamma: Double, beta: Double, streams: Bool
+  _ standard: nk_standard, gamma: Double, beta: Double, least: E.Natural, streams: Bool
 ) {
-  Uniform<E.Mixed>(standard, gamma: gamma, beta: beta).apply(x, y, count, streams: streams)
+  Uniform<E.Mixed>(standard, gamma: gamma, beta: beta, least: least).apply(x, y, count, streams: streams)
 }
 
 @inline(never)
 private func applyUniformPart<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
-  _ standard: nk_standard, gamma: Double, beta: Double
+  _ standard: nk_standard, gamma: Double, beta: Double, least: E.Natural
 ) {
-  Uniform<E>(standard, gamma: gamma, beta: beta).applyLanes(x, y, i, count)
+  Uniform<E>(standard, gamma: gamma, beta: beta, least: least).applyLanes(x, y, i, count)
 }
 
 /// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each
@@ -55,25 +59,22 @@ private func applyUniformPart<E: Element>(
 @inline(never)
 private func applyUniformInDouble<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-  _ standard: nk_standard, gamma: Double, beta: Double
+  _ standard: nk_standard, gamma: Double, beta: Double, least: Double
 ) {
   var scale = Double.splat(gamma), shift = Double.splat(beta)
-  applyInDouble(E.self, x, y, count, standard) { _, _, lanes in standard.apply(&lanes, &scale, &shift) }
+  applyInDouble(E.self, x, y, count, least) { _, _, lanes in standard.apply(&lanes, &scale, &shift) }
 }
 
 /// Every sixteen elements of a span as Double, through `body`, which gets the index of the first and how many they are.
 @inline(__always)
 private func applyInDouble<E: Element>(
-  _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ standard: nk_standard,
+  _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ least: Double,
   _ body: (Int, Int, inout SIMD16<Double>) -> Void
 ) {
-  var i = 0
-  while i < count {
-    let length = min(16, count &- i)
+  forFewVectors(count) { i, length in
     var lanes = E.load(x, i, upTo: length, as: Double.self)
     body(i, length, &lanes)
-    E.store(y, i, upTo: length, lanes)
-    i &+= 16
+    E.store(y, i, upTo: length, Double.atLeast(lanes, Double.splat(least)))
   }
 }
 
@@ -122,9 +123,10 @@ extension nk_job {
     gamma: Double, beta: Double
   ) {
     if needsDouble(standard.factor, in: E.Natural.self) || needsDouble(standard.factor * gamma, in: E.Natural.self) {
-      applyUniformInDouble(E.self, x, y, count, standard, gamma: gamma, beta: beta)
+      applyUniformInDouble(E.self, x, y, count, standard, gamma: gamma, beta: beta, least: least(Double.self))
     } else {
-      applyUniform(E.self, x, y, count, standard, gamma: gamma, beta: beta, streams: streams != 0)
+      applyUniform(
+        E.self, x, y, count, standard, gamma: gamma, beta: beta, least: least(E.Natural.self), streams: streams != 0)
     }
   }
 
@@ -135,7 +137,7 @@ extension nk_job {
     _ standard: nk_standard
   ) {
     let gammaOffset = Double.splat(Double(one_plus_gamma))
-    applyInDouble(E.self, x, y, count, standard) { i, length, lanes in
+    applyInDouble(E.self, x, y, count, least(Double.self)) { i, length, lanes in
       var scale = Double.splat(1), shift = Double.splat(0)
       if let gamma { scale = P.load(gamma, start &+ i, count: length, as: Double.self) + gammaOffset }
       if let beta { shift = P.load(beta, start &+ i, count: length, as: Double.self) }

@@ -204,7 +204,7 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     let gammas = UnsafeRawPointer(self.gammas + parameter &* MemoryLayout<N>.stride)
-    forVectors(end &- begin) { j, count in
+    forFewVectors(end &- begin) { j, count in
       let i = begin &+ j
       var recent = RecentSums<N>()
       if let sums { recent = RecentSums(sums, parameter &+ i) }
@@ -221,28 +221,27 @@ extension nk_job {
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
-    let whole = Int(run) & ~15, gammas = UnsafeRawPointer(self.gammas!)
+    let gammas = UnsafeRawPointer(self.gammas!)
     var i = 0
     if let sums {
       let streams = self.streams != 0
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
-        i = 0
-        while i < whole {
+        forVectors(Int(run)) { i, count in
           let gamma: SIMD16<N> = N.load(gammas, i)
           var recent = RecentSums(sums, i)
           // Both are loaded before one is stored: rows may begin at the same place in a page, and a processor takes
           // what is loaded there for what was just stored.
-          let gradient0 = row0.gradient(i, 16, gamma, &recent), gradient1 = row1.gradient(i, 16, gamma, &recent)
+          let gradient0 = row0.gradient(i, count, gamma, &recent), gradient1 = row1.gradient(i, count, gamma, &recent)
           recent.put(sums, i)
-          E.store(dx0, i, gradient0, streams: streams)
-          E.store(dx1, i, gradient1, streams: streams)
-          i &+= 16
+          E.store(dx0, i, upTo: count, gradient0, streams: streams)
+          E.store(dx1, i, upTo: count, gradient1, streams: streams)
         }
+        i = Int(run)
       }
     }
-    // What is left, and rows of which not all is wanted: in stretches whose sums stay in the first cache.
+    // Rows of which not all is wanted: in stretches whose sums stay in the first cache.
     while i < Int(run) {
       let end = min(i &+ 512, Int(run))
       for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), i, end, 0, sums) }

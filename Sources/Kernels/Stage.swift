@@ -9,6 +9,8 @@ extension nk_stage {
       run(F64.self, F64.self)
     } else if Int(operation) == NK_ACTIVATE {
       if destination == nil || Int(dtype) == NK_F32 { activate(F32.self) } else { activateToHalves() }
+    } else if Int(operation) == NK_RECTIFY {
+      rectifyHalves()
     } else if Int(operation) >= NK_STORE_I8 {
       storeIntegers()
     } else {
@@ -38,9 +40,9 @@ extension nk_stage {
     guard let destination else { return }
     let bytes = Int(destination_step) &* E.size
     if streams != 0 {
-      forWholeVectors { row, i, count in
+      forVectors(written: E.self) { row, i, count, streams in
         let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, count)))
-        E.store(destination + row &* bytes, i, upTo: count, v, streams: true)
+        E.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
         bringNear(row, i)
       }
       nk_finish_streams()
@@ -58,57 +60,58 @@ extension nk_stage {
     let otherBytes = Int(other_step) &* E.size
     var row = 0
     while row < Int(rows) {
-      var i = 0
+      let lines = StreamedLines(self, E.self, row), part = streams != 0 ? lines.first..<lines.end : 0..<Int(length)
+      var i = part.lowerBound
+      if i > 0 { gatherRest(E.self, W.self, row, 0..<i) }
       if bias == nil, let source, let other {
         let x = source + row &* sourceBytes, added = other + row &* otherBytes
         if E.self == W.self {
-          i = addVectors(E.Mixed.self, E.Mixed.self, row, x, added)
+          i = addVectors(E.Mixed.self, E.Mixed.self, row, x, added, part)
         } else {
-          i = addVectors(E.self, W.self, row, x, added)
+          i = addVectors(E.self, W.self, row, x, added, part)
         }
       } else if hasFourVectors && (bias == nil || segment == 1) {
-        i = gatherVectors(E.self, W.self, row)
+        i = gatherVectors(E.self, W.self, row, part)
       }
-      if i < Int(length) { gatherRest(E.self, W.self, row, from: i) }
+      if i < Int(length) { gatherRest(E.self, W.self, row, i..<Int(length)) }
       row &+= 1
     }
     if streams != 0 { nk_finish_streams() }
   }
 
-  /// Adds the whole vectors of two rows. Returns how many elements that are.
+  /// Adds the whole vectors of a part of two rows. Returns where they end.
   @inline(__always)
   private func addVectors<E: Element, W: Element>(
-    _: E.Type, _: W.Type, _ row: Int, _ x: UnsafeRawPointer, _ added: UnsafeRawPointer
+    _: E.Type, _: W.Type, _ row: Int, _ x: UnsafeRawPointer, _ added: UnsafeRawPointer, _ part: Range<Int>
   ) -> Int {
     typealias A = W.Natural
-    var i = 0
+    var i = part.lowerBound
     if E.self == W.self {
-      while W.prefersPairs && i &+ 32 <= Int(length) {
+      while W.prefersPairs && i &+ 32 <= part.upperBound {
         let a = W.loadPair(x + i &* W.size), b = W.loadPair(added + i &* W.size)
         putPair(W.self, row, i, Pair(first: a.first + b.first, second: a.second + b.second))
         i &+= 32
       }
     }
-    while i &+ 16 <= Int(length) {
-      put(E.self, W.self, row, i, 16, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
+    while i &+ 16 <= part.upperBound {
+      put(E.self, W.self, row, i, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
       i &+= 16
     }
     return i
   }
 
-  /// Gathers the whole vectors of a row, with a bias that each element has of its own. Returns how many elements that
-  /// are.
+  /// Gathers the whole vectors of a part of a row, with a bias that each element has of its own. Returns where they end.
   @inline(__always)
-  private func gatherVectors<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int) -> Int {
+  private func gatherVectors<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, _ part: Range<Int>) -> Int {
     let x = source.map { $0 + row &* Int(source_step) &* E.size }
     let added = other.map { $0 + row &* Int(other_step) &* E.size }
-    var i = 0
-    while i &+ 16 <= Int(length) {
+    var i = part.lowerBound
+    while i &+ 16 <= part.upperBound {
       var v: SIMD16<W.Natural>
       if let x { v = E.load(x, i, as: W.Natural.self) } else { v = load(W.self, row, i, 16) }
       if let added { v = v + E.load(added, i, as: W.Natural.self) }
       if let bias { v = v + loadBias(E.self, bias, i, 16) }
-      put(E.self, W.self, row, i, 16, v)
+      put(E.self, W.self, row, i, v)
       i &+= 16
     }
     return i
@@ -127,13 +130,13 @@ extension nk_stage {
       ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
   }
 
-  /// The elements of a row from `first` on, with any of what can be added: what is not done often enough for a copy
-  /// each.
+  /// A part of a row, or, with a bias for each of several stretches, all of it, with any of what can be added: what is not
+  /// done often enough for a copy each.
   @inline(never)
-  private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, from first: Int) {
+  private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, _ part: Range<Int>) {
     typealias A = W.Natural
     let stretch = bias == nil || segment == 1 ? Int(length) : Int(segment)
-    forStretches(of: stretch, from: first) { parameter in
+    forStretches(of: stretch, in: part) { parameter in
       guard let bias, segment != 1 else { return A.splat(0) }
       return A.splat(A.narrow(isBiasOf(E.self) ? E.value(bias, parameter) : F32.value(bias, parameter)))
     } body: { value, i, count in
@@ -147,18 +150,21 @@ extension nk_stage {
       if let bias, segment == 1 {
         added = loadBias(E.self, bias, i, count)
       }
-      put(E.self, W.self, row, i, count, bias == nil ? v : v + added)
+      v = bias == nil ? v : v + added
+      store(W.self, row, i, count, v)
+      if E.self == W.self, let destination {
+        W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v)
+        bringNear(row, i)
+      }
     }
   }
 
   /// Stores what is gathered, and writes it to `destination`, too, which only a sum as it is stored may have.
   @inline(__always)
-  private func put<E: Element, W: Element>(
-    _: E.Type, _: W.Type, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>
-  ) {
-    store(W.self, row, i, count, v)
+  private func put<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, _ i: Int, _ v: SIMD16<W.Natural>) {
+    store(W.self, row, i, 16, v)
     guard E.self == W.self, let destination else { return }
-    W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v, streams: streams != 0)
+    W.store(destination + row &* Int(destination_step) &* W.size, i, v, streams: streams != 0)
     bringNear(row, i)
   }
 
@@ -182,7 +188,7 @@ extension nk_stage {
         store(W.self, row, i, count, A.fma(load(W.self, row, i, count), scale, shift))
       }
     } else {
-      forStretches(of: Int(segment), from: 0) { parameter in
+      forStretches(of: Int(segment), in: 0..<Int(length)) { parameter in
         (
           scale: A.splat(source.map { A.narrow(P.value($0, parameter)) } ?? 1) + offset,
           shift: A.splat(other.map { A.narrow(P.value($0, parameter)) } ?? 0)
@@ -245,16 +251,37 @@ extension nk_stage {
     }
   }
 
-  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `first`:
-  /// where the first stretch begins if it is not whole.
+  /// Every sixteen elements of each row of `destination`, fewer where lines that are written past the caches do not begin
+  /// or end: those are whole.
+  @inline(__always)
+  func forVectors<E: Element>(
+    written: E.Type, _ body: (_ row: Int, _ i: Int, _ count: Int, _ streams: Bool) -> Void
+  ) {
+    let rows = Int(rows), length = Int(length)
+    var row = 0
+    while row < rows {
+      let lines = StreamedLines(self, E.self, row)
+      var i = 0, count = lines.first & 15
+      if count == 0 { count = min(16, length) }
+      while i < length {
+        body(row, i, count, lines.have(i))
+        i &+= count
+        count = min(16, length &- i)
+      }
+      row &+= 1
+    }
+  }
+
+  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `part`: what of
+  /// the first stretch, if that is not all, or where they all are.
   @inline(__always)
   private func forStretches<Values>(
-    of stretch: Int, from first: Int, values: (_ parameter: Int) -> Values,
+    of stretch: Int, in part: Range<Int>, values: (_ parameter: Int) -> Values,
     body: (_ values: Values, _ i: Int, _ count: Int) -> Void
   ) {
-    var parameter = 0, i = first
-    while i < Int(length) {
-      let values = values(parameter), end = (parameter &+ 1) &* stretch
+    var parameter = 0, i = part.lowerBound
+    while i < part.upperBound {
+      let values = values(parameter), end = min((parameter &+ 1) &* stretch, part.upperBound)
       while i < end {
         let count = min(16, end &- i)
         body(values, i, count)
@@ -298,4 +325,25 @@ extension nk_stage {
   func store<W: Element>(_: W.Type, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>) {
     W.store(work + row &* Int(work_step) &* W.size, i, upTo: count, v)
   }
+}
+
+/// What of a row of `destination` is written past the caches: elements `first` to `end - 1`, which are whole lines, or none.
+struct StreamedLines {
+  let first, end: Int
+
+  /// Has what two rows share brought near before it is written.
+  @inline(__always)
+  init<E: Element>(_ stage: nk_stage, _: E.Type, _ row: Int) {
+    guard stage.streams != 0, let destination = stage.destination else {
+      (first, end) = (0, 0)
+      return
+    }
+    let bytes = Int(stage.destination_step) &* E.size, y = destination + row &* bytes, line = max(16, 64 / E.size)
+    bringJointNear(y + 2 &* bytes)
+    first = min(E.elementsBeforeLine(y, of: line), Int(stage.length))
+    end = first &+ (Int(stage.length) &- first) & (0 &- line)
+  }
+
+  @inline(__always)
+  func have(_ i: Int) -> Bool { UInt(bitPattern: i &- first) < UInt(bitPattern: end &- first) }
 }

@@ -68,6 +68,7 @@ struct BlockRun {
     if blocks.streams && !blocks.hasAfter {
       job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
     }
+    if let next, blocks.fetchesAhead { job.ahead = Int64(Int(bitPattern: next) - Int(bitPattern: job.x)) }
     plan.pointee.placeStatistics(o, in: &job, set: set, parameter: parameter)
     nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
 
@@ -77,11 +78,11 @@ struct BlockRun {
     }
     // The activation may be the last step, and write y.
     let endsInActivation = blocks.usesWorkspace && !d.isOfIntegers && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
-    if endsInActivation && d.activation_after != Int32(NORMKIT_IDENTITY) {
-      stages.activate(d.activation_after, to: o.y, step: d.y_stride)
+    if endsInActivation && blocks.activation != Int32(NORMKIT_IDENTITY) {
+      stages.activate(blocks.activation, to: o.y, step: d.y_stride)
       return
     }
-    stages.activate(d.activation_after)
+    stages.activate(blocks.activation)
     if d.has(NORMKIT_ADD_RESIDUAL_AFTER) {
       stages.add(o.residual_after, step: d.residual_after_stride)
     }
@@ -220,7 +221,7 @@ private struct Stages {
   func activate(_ activation: Int32, to destination: UnsafeMutableRawPointer? = nil, step: Int64 = 0) {
     guard activation != Int32(NORMKIT_IDENTITY) else { return }
     let d = plan.pointee.description
-    var stage = stage(NK_ACTIVATE, d.output_dtype)
+    var stage = stage(blocks.pointee.isOfHalves ? NK_RECTIFY : NK_ACTIVATE, d.output_dtype)
     stage.activation = activation
     stage.slope = d.slope
     write(&stage, to: destination, step: step, d.output_dtype)
@@ -237,28 +238,39 @@ private struct Stages {
     stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
     stage.destination_step = Int64(place.step(step))
     if destination != nil && blocks.pointee.streams {
-      stage.streams = canStream(stage, step: step, dtype) ? 1 : 0
+      stage.streams = canStream(stage, dtype) ? 1 : 0
       lookAhead(&stage)
     }
+    joinRows(of: &stage)
     run(&stage)
+  }
+
+  /// Rows without gaps become one, for stages to which all elements are alike.
+  private func joinRows(of stage: inout nk_stage) {
+    let isInPlace = stage.destination == nil, isAhead = stage.ahead != nil
+    guard stage.source == nil && stage.other == nil && stage.bias == nil && stage.work_step == stage.length
+      && (isInPlace || stage.destination_step == stage.length)
+      && (!isAhead || stage.ahead_step == stage.length * stage.ahead_size)
+    else { return }
+    stage.length *= stage.rows
+    stage.rows = 1
   }
 
   /// Has x of the next block brought near.
   private func lookAhead(_ stage: inout nk_stage) {
     let d = plan.pointee.description
+    if blocks.pointee.fetchesAhead { return }
     stage.ahead = ahead
     stage.ahead_step = Int64(place.step(d.x_stride) * size(d.dtype))
     stage.ahead_size = Int64(size(d.dtype))
   }
 
-  /// Whether all rows of the block, and all that is written of them at a time, start and end at cache lines, and are
-  /// not written where they have just been read.
-  private func canStream(_ stage: nk_stage, step: Int64, _ dtype: Int32) -> Bool {
-    let bytes = size(dtype), line = lineBytes - 1, destination = UnsafeRawPointer(stage.destination)
+  /// Whether the rows of the block are long enough, and are not written where they have just been read.
+  private func canStream(_ stage: nk_stage, _ dtype: Int32) -> Bool {
+    let bytes = size(dtype), destination = UnsafeRawPointer(stage.destination)
     if destination == stage.source || destination == stage.other { return false }
-    let isAligned = Int(bitPattern: stage.destination) & line == 0 && place.step(step) * bytes & line == 0
     let isCut = stage.bias != nil && stage.segment != 1
-    return isAligned && (isCut ? Int(stage.segment) : place.length) * bytes & line == 0
+    return !isCut && Int(bitPattern: destination) % bytes == 0 && place.length * bytes >= leastUnaligned
   }
 
   /// y, from the workspace. `row`: the first row of the block.

@@ -21,10 +21,16 @@ struct Blocks {
   let gathers: Bool
   /// Whether something comes after the normalization. Without it, y is what the normalization writes.
   let hasAfter: Bool
+  /// The activation that comes after it as a step of its own.
+  let activation: Int32
+  /// Whether the block is of halves, whose only step after it can be ReLU, and not of the type of computation.
+  let isOfHalves: Bool
   /// Whether the block stands in the workspace, and not in y.
   let usesWorkspace: Bool
   /// Whether y and sum are so large that they are better written past the caches.
   let streams: Bool
+  /// Whether the normalization brings x of the next block near, and not what comes after it.
+  let fetchesAhead: Bool
   /// Bytes of gamma and of beta in the type of computation, if they have to be converted; of a block in the workspace;
   /// and of all that a part needs, with the sum of a block that is written past the caches.
   let parameterBytes: Int
@@ -39,8 +45,13 @@ struct Blocks {
     let runs = whole.runs
     let elementSize = size(d.natural), isHalf = size(d.dtype) == 2
     formsSum = d.has(NORMKIT_STORE_SUM)
-    gathers = !formsSum && d.isSum || d.activation_before != 0 || isHalf && d.hasAfter
-    hasAfter = d.hasAfter || d.output_dtype != (gathers ? d.natural : d.dtype)
+    gathers = !formsSum && d.isSum || d.activation_before != 0 || isHalf && d.isConvertedAfter
+    isOfHalves = isHalf && !gathers
+
+    var small = d
+    small.dtype = gathers ? d.natural : d.dtype
+    activation = small.rectifies ? Int32(NORMKIT_IDENTITY) : d.activation_after
+    hasAfter = d.isChangedAfter || activation != Int32(NORMKIT_IDENTITY) || d.output_dtype != small.dtype
     streams = runs.elements * size(d.dtype) >= Int(nk_streaming_bytes()) / 2
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
 
@@ -48,8 +59,6 @@ struct Blocks {
     let fitting = max(1, blockBytes / max(1, cut.item * elementSize))
     together = cut.isWhole ? cut.inner : min(cut.inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
 
-    var small = d
-    small.dtype = gathers ? d.natural : d.dtype
     let converts = gathers && size(d.parameter_dtype) == 2
     if converts { small.parameter_dtype = d.natural }
     // Rows of the block: in the workspace without gaps, elsewhere as they are.
@@ -62,6 +71,7 @@ struct Blocks {
     lastJob = try small.withItems(last, cut).problem().job()
 
     parameterBytes = converts ? roundedUp(Int(whole.job.parameters) * elementSize) : 0
+    fetchesAhead = streams && d.isOfRows && size(d.dtype) == size(small.dtype) && (!hasAfter || isOfHalves)
     let blockElements = together * cut.item
     workBytes = usesWorkspace && (gathers || hasAfter) ? roundedUp(blockElements * elementSize) : 0
     let sumBytes = formsSum && streams ? roundedUp(blockElements * size(d.dtype)) : 0

@@ -6,18 +6,26 @@ import NormKitFloor
 extension normkit_description {
   func has(_ fusion: Int) -> Bool { Int(fusions) & fusion != 0 }
 
+  /// Whether the kernels take ReLU for the last step of the normalization.
+  var rectifies: Bool {
+    activation_after == Int32(NORMKIT_RELU) && !has(NORMKIT_SCALE_SHIFT_SAMPLES) && NormKit.size(dtype) > 2
+  }
+
   /// Whether anything is done beside the normalization.
   var isFused: Bool {
-    fusions != 0 || activation_before != 0 || activation_after != 0 || output_dtype != dtype
+    fusions != 0 || activation_before != 0 || activation_after != 0 && !rectifies || output_dtype != dtype
   }
 
   /// Whether something is added before the normalization.
   var isSum: Bool { has(NORMKIT_ADD_RESIDUAL) || has(NORMKIT_ADD_BIAS) }
 
-  /// Whether something comes after it, of which another type of y is a part.
-  var hasAfter: Bool {
-    has(NORMKIT_SCALE_SHIFT_SAMPLES) || has(NORMKIT_ADD_RESIDUAL_AFTER)
-      || activation_after != Int32(NORMKIT_IDENTITY) || output_dtype != dtype
+  /// Whether numbers come after it.
+  var isChangedAfter: Bool { has(NORMKIT_SCALE_SHIFT_SAMPLES) || has(NORMKIT_ADD_RESIDUAL_AFTER) }
+
+  /// Whether what comes after it has to be done in the type of computation.
+  var isConvertedAfter: Bool {
+    isChangedAfter || output_dtype != dtype
+      || activation_after != Int32(NORMKIT_IDENTITY) && activation_after != Int32(NORMKIT_RELU)
   }
 
   var isOfRows: Bool { Int(method) == NORMKIT_LAYER_NORM || Int(method) == NORMKIT_RMS_NORM }

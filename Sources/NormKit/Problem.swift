@@ -25,6 +25,12 @@ extension normkit_description {
   func problem() throws(Refusal) -> Problem {
     let types = try Types(dtype, parameter_dtype)
     try requireEpsilon(epsilon)
+    var problem = try methodProblem(types)
+    problem.request.job.rectifies = rectifies ? 1 : 0
+    return problem
+  }
+
+  private func methodProblem(_ types: Types) throws(Refusal) -> Problem {
     switch Int(method) {
     case NORMKIT_LAYER_NORM, NORMKIT_RMS_NORM: return try rowsProblem(types)
     case NORMKIT_WEIGHT_NORM, NORMKIT_SCALE_SHIFT: return try slicesProblem(types)

@@ -4,7 +4,7 @@ import CNormKit
 import NormKitFloor
 
 /// Bytes of neighbours from which on it pays although they do not begin and end where cache lines do.
-private let leastUnaligned = 512
+let leastUnaligned = 512
 
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is

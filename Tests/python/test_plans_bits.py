@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from support import library
+from support import families, library
 from support.checks import assert_same_bits
 from support.dtypes import BF16, DTYPES, F16, F32, F64, DType, rounded
 from support.execute import Run
@@ -207,6 +207,23 @@ def test_y_is_rounded_once(method, dtype):
             found = execute_plan(other).outputs["y"]
             wanted = rounded(widest, other.output_type)
             assert_same_bits(Run(0, {"y": found}), Run(0, {"y": wanted}), other)
+
+
+@pytest.mark.parametrize("family", [families.NORMAL, families.WIDE, families.TINY, families.HUGE], ids=str)
+@every_dtype
+@every_method
+def test_relu_takes_the_place_of_what_is_negative(method, dtype, family):
+    """And of nothing else: not of NaN, of either sign. Whatever is done before, and whichever way elements go."""
+    for sizes in ({"rows": 9, "size": 37, "channels": 12, "positions": 37, "groups": 3}, {"size": 16, "positions": 1}):
+        for layout in layouts(method):
+            problem = small(method, dtype, **sizes, **layout)
+            data = family.draw(np.random.default_rng(13), problem.view, dtype)
+            data.flat[:2] = np.nan, -np.nan
+            for fusions in ((), FUSIONS[:3], FUSIONS[:2], FUSIONS[:4]):
+                plain = fuse(problem.with_inputs(x=data), fusions, 13, family, rows_per_sample=1)
+                found = execute_plan(plain.choosing(activation_after=C["RELU"])).outputs["y"].astype(np.float64)
+                y = execute_plan(plain).outputs["y"].astype(np.float64)
+                np.testing.assert_array_equal(found, np.where(y < 0, 0, y), str(plain))
 
 
 @every_dtype

@@ -125,7 +125,7 @@ def test_parts_out_of_range(method):
         assert_status(fused, "ERROR_PARTS", one_part(phase, part, parts), parts=max(1, min(parts, 3)))
 
 
-@pytest.mark.parametrize(("activation", "cost"), [("IDENTITY", 1), ("RELU", 2), ("GELU", 5)])
+@pytest.mark.parametrize(("activation", "cost"), [("IDENTITY", 1), ("RELU", 1), ("HARD_SWISH", 2), ("GELU", 5)])
 def test_useful_parts(activation, cost):
     """Parts have so much work at least; there are no more of them than threads and than a plan can be cut into."""
     lib = library.load()

@@ -7,14 +7,16 @@ import pytest
 from support import library
 from support.catalogue import variants
 from support.checks import assert_same_bits
-from support.dtypes import BF16, F32, F64
+from support.dtypes import BF16, F16, F32, F64
 from support.execute import execute
 from support.fusing import FUSIONS, fuse, layouts
+from support.header import constants
 from support.memory import CANARY, Block
 from support.methods import TYPED
 from support.plans import FUSABLE, execute_plan, in_parts
 from support.strategies import small
 
+C = constants()
 LINE = 64
 
 # Four million elements each, of halves twice as many, which is enough on any processor: with runs of whole cache
@@ -68,23 +70,27 @@ def test_streamed_bits(method, dtype, sizes):
 PLANNED_SIZES = ({"size": 1040, "channels": 64, "positions": 288}, {"size": 24, "channels": 24, "positions": 24},
                  {"size": 65, "channels": 33, "positions": 49})
 PLANNED_BYTES = 17 << 20
-PLANNED_FUSIONS = (FUSIONS[:3], FUSIONS, ("SCALE_SHIFT_SAMPLES",))
+PLANNED_CHOICES = ((FUSIONS[:3], {}), (FUSIONS, {}), (("SCALE_SHIFT_SAMPLES",), {"output_dtype": F16.code}),
+                   ((), {"activation_after": C["RELU"]}), ((), {"activation_after": C["HARD_SWISH"]}))
 
 
 @pytest.mark.parametrize("sizes", PLANNED_SIZES, ids=("lines", "half a vector", "others"))
 @pytest.mark.parametrize("dtype", [F32, F64, BF16], ids=str)
 @pytest.mark.parametrize("method", FUSABLE, ids=str)
 def test_streamed_plans(method, dtype, sizes):
-    """The sum and the result, in any number of parts, with the sum where one of its terms was."""
+    """The sum and the result, wherever they begin, in any number of parts, with the sum where one of its terms was."""
     elements = PLANNED_BYTES // dtype.numpy.itemsize
     counts = {"rows": elements // sizes["size"] // 3 * 3, "groups": 1,
               "samples": elements // (sizes["channels"] * sizes["positions"])}
     for layout in layouts(method):
         problem = small(method, dtype, **sizes, **counts, **layout)
-        for fusions in PLANNED_FUSIONS:
-            fused = fuse(problem, fusions, 1, rows_per_sample=counts["rows"] // 3)
+        for fusions, choices in PLANNED_CHOICES:
+            if dtype == F64 and "output_dtype" in choices:
+                continue
+            fused = fuse(problem, fusions, 1, rows_per_sample=counts["rows"] // 3, **choices)
             stored = execute_plan(fused, memory=AtLine(1))
-            assert_same_bits(execute_plan(fused, memory=AtLine(0)), stored, f"{fusions}, {fused}")
+            for behind in (0, dtype.numpy.itemsize, 16):
+                assert_same_bits(execute_plan(fused, memory=AtLine(behind)), stored, f"{behind}, {fusions}, {fused}")
             run = execute_plan(fused, in_parts(3, lambda parts: [2, 0, 1]), 3, AtLine(0))
             assert_same_bits(run, stored, f"three parts, {fusions}, {fused}")
             if "STORE_SUM" in fusions:

@@ -151,6 +151,8 @@ typedef struct {
     int32_t streams;                            /* whether y (backward: dx) is written past the caches: its address is
                                                    a multiple of an element, and, in bf16 channels last and backward
                                                    passes of rows, that of every run and row of lanes of 64 bytes */
+    int64_t ahead;                              /* bytes from x to what is read next, which is brought near; 0: x is
+                                                   followed by it. For rows that have parameters alone */
     void *mean, *spread;                        /* statistics outputs, optional */
     nk_moments *moments;                        /* output: merged with those of statistic s, optional */
     nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */
@@ -160,6 +162,8 @@ typedef struct {
     const void *gamma, *beta;
     int64_t segment, parameters;
     int32_t one_plus_gamma;
+    int32_t rectifies;                          /* whether 0 takes the place of what is negative in y, which is not of
+                                                   halves: their kernels wait for arithmetic, others for memory */
 
     const void *given_mean, *given_spread;      /* of statistic s: entry s */
     const nk_moments *given_moments;

@@ -11,10 +11,11 @@ enum {
     NK_FORM = 2,        /* the same, but work is of type dtype, as what is added; also written to destination, if any */
     NK_AFFINE = 3,      /* work = work * source + other, parameters; NULL: 1 and 0 */
     NK_ACTIVATE = 4,    /* destination = activation(work), halves from what is within 2^-16 of it; NULL: work itself */
-    NK_STORE = 5,       /* destination = work */
-    NK_STORE_I8 = 6,
-    NK_STORE_U8 = 7,
-    NK_STORE_ROWS = 8   /* the same as I8, with a scale for each row, which is written to `scales` */
+    NK_RECTIFY = 5,     /* destination = ReLU(work), both halves; NULL: work itself */
+    NK_STORE = 6,       /* destination = work */
+    NK_STORE_I8 = 7,
+    NK_STORE_U8 = 8,
+    NK_STORE_ROWS = 9   /* the same as I8, with a scale for each row, which is written to `scales` */
 };
 
 /* Activations; the values of NORMKIT_RELU and its siblings. */
@@ -46,8 +47,8 @@ typedef struct {
     double slope;
     void *destination;
     int64_t destination_step;
-    int32_t streams;            /* whether it is written past the caches: rows, and stretches that have a bias each,
-                                   start and end at multiples of 64 bytes */
+    int32_t streams;            /* whether what it has of whole lines is written past the caches; its address is a
+                                   multiple of an element */
     const void *ahead;          /* what is read next, brought near while `destination` is written, in rows like those
                                    of the block; NULL: nothing */
     int64_t ahead_step, ahead_size;     /* bytes from row to row, and of an element */
@@ -57,6 +58,26 @@ typedef struct {
 } nk_stage;
 
 NK_INLINE void nk_bring_near(const void *p) { __builtin_prefetch(p); }
+
+/* Halves: 0 where they are negative, but not NaN, which `infinity`, the negative one, is the last of as integers. */
+typedef int16_t nk_i16x32 __attribute__((vector_size(64)));
+typedef int16_t nk_i16x32_there __attribute__((vector_size(64), aligned(2), may_alias));
+NK_INLINE nk_i16x32 nk_rectified(const void *x, int16_t infinity) {
+    nk_i16x32 v = *(const nk_i16x32_there *)x;
+    return v & (v > infinity);
+}
+/* Thirty-two, past the caches, to a multiple of 64 bytes. */
+NK_INLINE void nk_stream_rectified(const void *x, void *y, int16_t infinity) {
+    __builtin_nontemporal_store(nk_rectified(x, infinity), (nk_i16x32 *)y);
+}
+/* Elements i to end - 1. */
+NK_INLINE void nk_rectify_halves(const void *x, void *y, int64_t i, int64_t end, int16_t infinity) {
+    typedef int16_t half __attribute__((aligned(2), may_alias));
+    const half *from = x;
+    half *to = y;
+    for (; i + 32 <= end; i += 32) *(nk_i16x32_there *)(to + i) = nk_rectified(from + i, infinity);
+    for (; i < end; i++) to[i] = from[i] > infinity ? from[i] : 0;
+}
 
 /* v / scale, rounded to the nearest integer, ties to even, + zero_point, between low and high; zero_point for NaN. */
 NK_INLINE void nk_quantize(void *p, float scale, float zero_point, float low, float high) {

@@ -171,30 +171,32 @@ extension nk_job {
     typealias N = E.Natural
     var i = begin
     if let sums, let dx = row.dx {
-      let whole = begin &+ (end &- begin) & ~15
       if streams != 0 {
-        applyVectors(row, begin, whole, parameter, dx, sums, streams: true)
+        let first = min(i &+ E.elementsBeforeLine(dx + i &* E.size), end)
+        if i < first { applySeldom(row, i, first, parameter, sums) }
+        i = applyVectors(row, first, end, parameter, dx, sums, streams: true)
       } else {
-        applyVectors(row, begin, whole, parameter, dx, sums, streams: false)
+        i = applyVectors(row, i, end, parameter, dx, sums, streams: false)
       }
-      i = whole
     }
     if i < end { applySeldom(row, i, end, parameter, sums) }
   }
 
+  /// Whole vectors of them. Returns where they end.
   @inline(__always)
   private func applyVectors<E: Element>(
     _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ parameter: Int, _ dx: UnsafeMutableRawPointer,
     _ sums: ParameterSums<E.Natural>, streams: Bool
-  ) {
+  ) -> Int {
     let gammas = UnsafeRawPointer(self.gammas + parameter &* MemoryLayout<E.Natural>.stride)
     var i = begin
-    while i < end {
+    while i &+ 16 <= end {
       var recent = RecentSums(sums, parameter &+ i)
       E.store(dx, i, row.gradient(i, 16, E.Natural.load(gammas, i), &recent), streams: streams)
       recent.put(sums, parameter &+ i)
       i &+= 16
     }
+    return i
   }
 
   /// The same where not all is wanted, and for parts of vectors.
@@ -225,10 +227,25 @@ extension nk_job {
     var i = 0
     if let sums {
       let streams = self.streams != 0
+      // What is read next comes from memory then, and is brought near.
+      let first = scratch.starts[0], second = scratch.starts[1]
+      let xAhead = 4 &* (second.x - first.x), dyAhead = 4 &* (second.dy - first.dy)
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
-        forVectors(Int(run)) { i, count in
+        let head = streams ? E.elementsBeforeLine(dx0) : 0
+        let streamsSecond = streams && E.elementsBeforeLine(dx1) == head
+        if streams {
+          bringJointNear(dx0 + 4 &* (dx1 - dx0))
+          bringJointNear(dx0 + 5 &* (dx1 - dx0))
+        }
+        forVectors(head: head, Int(run)) { i, count in
+          if _slowPath(streams) {
+            nk_prefetch(row0.x + (xAhead &+ i &* E.size))
+            nk_prefetch(row1.x + (xAhead &+ i &* E.size))
+            nk_prefetch(row0.dy + (dyAhead &+ i &* E.size))
+            nk_prefetch(row1.dy + (dyAhead &+ i &* E.size))
+          }
           let gamma: SIMD16<N> = N.load(gammas, i)
           var recent = RecentSums(sums, i)
           // Both are loaded before one is stored: rows may begin at the same place in a page, and a processor takes
@@ -236,7 +253,7 @@ extension nk_job {
           let gradient0 = row0.gradient(i, count, gamma, &recent), gradient1 = row1.gradient(i, count, gamma, &recent)
           recent.put(sums, i)
           E.store(dx0, i, upTo: count, gradient0, streams: streams)
-          E.store(dx1, i, upTo: count, gradient1, streams: streams)
+          E.store(dx1, i, upTo: count, gradient1, streams: streamsSecond)
         }
         i = Int(run)
       }

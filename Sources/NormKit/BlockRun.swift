@@ -49,7 +49,7 @@ struct BlockRun {
     let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
     let workStep = blocks.usesWorkspace ? place.length : place.step(d.y_stride)
     let following = Place(blocks, plan.pointee.runs.length, block + 1)
-    let next = isLast ? nil : UnsafeRawPointer(o.x + following.offset(d.x_stride) * size(d.dtype))
+    let next = isLast ? nil : following.start(o.x, d.x_stride, d.dtype)
     let stages = Stages(plan, self.blocks, place, work: work, step: workStep, ahead: next)
 
     var job = place.count == blocks.together ? blocks.job : blocks.lastJob
@@ -68,7 +68,11 @@ struct BlockRun {
     if blocks.streams && !blocks.hasAfter {
       job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
     }
-    if let next, blocks.fetchesAhead { job.ahead = Int64(Int(bitPattern: next) - Int(bitPattern: job.x)) }
+    if blocks.fetchesAhead && !isLast {
+      // Where a sum is stored, x was brought near with that.
+      let read = blocks.formsSum ? following.start(o.residual, d.residual_stride, d.dtype) : next
+      if let read { job.ahead = Int64(Int(bitPattern: read) - Int(bitPattern: job.x)) }
+    }
     plan.pointee.placeStatistics(o, in: &job, set: set, parameter: parameter)
     nk_call(plan.pointee.kernel, &job, Int32(NK_WHOLE), 0, job.units)
 
@@ -131,6 +135,11 @@ private struct Place {
 
   /// Elements from one row to the next.
   func step(_ stride: Int64) -> Int { stride == 0 ? run : Int(stride) }
+
+  /// Where the block begins in a buffer.
+  func start(_ buffer: UnsafeRawPointer?, _ stride: Int64, _ dtype: Int32) -> UnsafeRawPointer? {
+    buffer.map { $0 + offset(stride) * size(dtype) }
+  }
 
   /// Elements from the start of a buffer to the block.
   func offset(_ stride: Int64) -> Int {
@@ -259,7 +268,7 @@ private struct Stages {
   /// Has x of the next block brought near.
   private func lookAhead(_ stage: inout nk_stage) {
     let d = plan.pointee.description
-    if blocks.pointee.fetchesAhead { return }
+    if blocks.pointee.fetchesAhead && !blocks.pointee.formsSum { return }
     stage.ahead = ahead
     stage.ahead_step = Int64(place.step(d.x_stride) * size(d.dtype))
     stage.ahead_size = Int64(size(d.dtype))

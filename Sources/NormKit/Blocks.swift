@@ -29,7 +29,7 @@ struct Blocks {
   let usesWorkspace: Bool
   /// Whether y and sum are so large that they are better written past the caches.
   let streams: Bool
-  /// Whether the normalization brings x of the next block near, and not what comes after it.
+  /// Whether the normalization brings near what the next block reads, and not what comes after it.
   let fetchesAhead: Bool
   /// Bytes of gamma and of beta in the type of computation, if they have to be converted; of a block in the workspace;
   /// and of all that a part needs, with the sum of a block that is written past the caches.

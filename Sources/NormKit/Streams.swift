@@ -20,7 +20,7 @@ extension nk_job {
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }
     let isAligned = Int(bitPattern: target) % lineBytes == 0 && hasAlignedSteps(elementSize, isBackward)
-    if isAligned || mayBeginAnywhere(isBackward) && neighbours &* elementSize >= leastUnaligned { streams = 1 }
+    if isAligned || mayBeginAnywhere(isBackward, elementSize) && neighbours &* elementSize >= leastUnaligned { streams = 1 }
   }
 
   /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.
@@ -31,11 +31,11 @@ extension nk_job {
   }
 
   /// Whether the kernel stores what comes before the first whole line, and behind the last, in another way. It does not
-  /// where sums are formed with what is written, which would depend on where lines begin then, and where lanes are in
-  /// an order that goes with their index.
-  private func mayBeginAnywhere(_ isBackward: Bool) -> Bool {
+  /// where sums of lanes are formed with what is written, which would depend on where lines begin then, and where lanes
+  /// are in an order that goes with their index. Rows of halves would be written by half lines.
+  private func mayBeginAnywhere(_ isBackward: Bool, _ elementSize: Int) -> Bool {
     if Int(family) == NK_COLUMNS && dtype == Int32(NORMKIT_BF16) { return false }
-    return !isBackward || Int(parameter_form) != NK_ELEMENTS && Int(parameter_form) != NK_ROWS
+    return !isBackward || Int(parameter_form) != NK_ROWS && (Int(parameter_form) != NK_ELEMENTS || elementSize > 2)
   }
 
   /// Neighbouring elements that are written in one go.

@@ -25,7 +25,7 @@ extension nk_stage {
     forWholeVectors(written: W.self) { row, i, streams in
       let v = function.apply(load(W.self, row, i, 16))
       W.store(target + row &* bytes, i, v, streams: streams)
-      if self.streams != 0 { bringNear(row, i) }
+      if streams { bringNear(row, i) }
     }
   }
 
@@ -111,20 +111,21 @@ extension nk_stage {
       } else {
         F16.store(destination + row &* bytes, i, v, streams: streams)
       }
-      if self.streams != 0 { bringNear(row, i) }
+      if streams { bringNear(row, i) }
     }
   }
 
   /// ReLU of halves, which are not brought to Float for that.
   @inline(never)
   func rectifyHalves() {
+    guard let source = work else { return }
     let isInPlace = destination == nil, target: UnsafeMutableRawPointer = isInPlace ? work : destination
     let sourceBytes = Int(work_step) &* F16.size, bytes = isInPlace ? sourceBytes : Int(destination_step) &* F16.size
     let infinity: Int16 = Int(dtype) == NK_BF16 ? -0x80 : -0x400
     var row = 0
     while row < Int(rows) {
       let lines = StreamedLines(self, F16.self, row)
-      let x = UnsafeRawPointer(work!) + row &* sourceBytes, y = target + row &* bytes
+      let x = UnsafeRawPointer(source) + row &* sourceBytes, y = target + row &* bytes
       nk_rectify_halves(x, y, 0, Int64(lines.first), infinity)
       var i = lines.first
       while i < lines.end {

@@ -5,6 +5,9 @@ import NormKitFloor
 /// Rows whose parameters are gathered at once.
 private let chunkRows = 32
 
+/// Bytes of what several rows are passed as: four lines, because more were slower.
+private let joinedBytes = 256
+
 extension nk_job {
   /// Whether gamma and beta are the same for all lanes of a row and change from row to row (layer normalization
   /// over channels), and not one per lane.
@@ -14,10 +17,15 @@ extension nk_job {
   /// Spreads what standardizes each set over its lanes, together with parameters that lanes have of their own.
   /// Returns whether a lane needs Double.
   @inline(__always)
-  private func spread<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
+  private func spread<E: Element>(_: E.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch) -> Bool {
+    hasParameters(of: E.self)
+      ? spread(E.Natural.self, E.self, lane, width, scratch) : spread(E.Natural.self, F32.self, lane, width, scratch)
+  }
+
+  @inline(never)
+  private func spread<N: Arithmetic, P: Element>(
+    _: N.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
   ) -> Bool {
-    typealias N = E.Natural
     let anyWide = N.self == Float.self && haveNeighbouringParameters(lane, width)
       ? spreadLanes(P.self, lane, width, scratch) : spreadStretches(N.self, P.self, lane, width, scratch)
     if anyWide { spreadInDouble(N.self, P.self, lane, width, scratch) }
@@ -112,10 +120,10 @@ extension nk_job {
     let wide = scratch.wideCoefficients
     forStretches(P.self, lane, width, scratch) { lanes, standard, scale, beta in
       let isWide = needsDouble(standard.factor, in: N.self) || needsDouble(scale, in: N.self)
-      fill(wide.mean, lanes, standard.mean)
-      fill(wide.scale, lanes, -scale)
-      fill(wide.offset, lanes, standard.offset(scale: scale, beta: beta))
-      fill(scratch.wide, lanes, isWide ? 1 : 0)
+      fillByCall(wide.mean, lanes, standard.mean)
+      fillByCall(wide.scale, lanes, -scale)
+      fillByCall(wide.offset, lanes, standard.offset(scale: scale, beta: beta))
+      fillByCall(scratch.wide, lanes, isWide ? 1 : 0)
     }
   }
 
@@ -163,8 +171,22 @@ extension nk_job {
     }
   }
 
+  @inline(never)
+  private func fillByCall<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ lanes: Range<Int>, _ value: A) {
+    fill(values, lanes, value)
+  }
+
   /// gamma and beta of rows `begin ..< end`, a chunk at most, into the scratch memory.
   @inline(__always)
+  private func gatherRowParameters<E: Element>(
+    of: E.Type, _ outer: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
+  ) {
+    hasParameters(of: E.self)
+      ? gatherRowParameters(E.self, outer, begin, end, scratch)
+      : gatherRowParameters(F32.self, outer, begin, end, scratch)
+  }
+
+  @inline(never)
   private func gatherRowParameters<P: Element>(
     _: P.Type, _ outer: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
@@ -177,44 +199,51 @@ extension nk_job {
     }
   }
 
+  /// How many of `count` rows are passed as one. Rows of few lanes that follow each other without a gap are, as far as
+  /// there is room for the coefficients, if possible in whole vectors or pairs of them.
+  @inline(__always)
+  private func mostTogether<E: Element>(_: E.Type, _ width: Int, _ count: Int) -> Int {
+    let axis = reduced.axis.0, isDense = Int(axis.x_stride) == width && Int(axis.y_stride) == width
+    guard reduced.count <= 1 && isDense && width == Int(lanes &* run) else { return 1 }
+    let whole = max(1, (E.Mixed.prefersPairs ? 32 : 16) >> width.trailingZeroBitCount)
+    let most = min(max(joinedBytes / E.size / width, whole), Int(NK_BLOCK_LANES) / width, count / 4)
+    return max(1, most < whole ? most : most / whole &* whole)
+  }
+
   /// Applies what standardizes the block's sets to rows `begin ..< end`. `lane` is the block's first lane, at which
   /// `x` and `y` point in the first row; `outer` its outer kept step.
-  @inline(__always)
+  @inline(never)
   func applyColumns<E: Element>(
     _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int, _ width: Int,
     _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
-    if hasParameters(of: E.self) {
-      applyColumns(E.self, E.self, x, y, outer, lane, width, begin, end, scratch)
-    } else {
-      applyColumns(E.self, F32.self, x, y, outer, lane, width, begin, end, scratch)
-    }
-  }
-
-  @inline(never)
-  private func applyColumns<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ outer: Int, _ lane: Int,
-    _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
-  ) {
-    let anyWide = spread(E.self, P.self, lane, width, scratch)
-    scratch.arrange(E.Mixed.self, width, anyWide: anyWide)
-    let rows = Rows<E.Mixed>(job: self, x: x, y: y, width: width, scratch: scratch)
-    if !changesByRow { return rows.apply(begin, end, anyWide: anyWide, as: LikeOthers.self) }
+    let most = changesByRow ? 1 : mostTogether(E.self, width, end &- begin)
     var f = begin
     while f < end {
-      let chunkEnd = min(f &+ chunkRows, end)
-      gatherRowParameters(P.self, outer, f, chunkEnd, scratch)
-      rows.apply(f, chunkEnd, anyWide: anyWide, as: WithParameters.self)
-      f = chunkEnd
+      let anyWide = spread(E.self, lane, width, scratch)
+      let together = anyWide ? 1 : min(most, end &- f), count = (end &- f) / together
+      if together > 1 { scratch.coefficients(E.Natural.self).repeated(width, together) }
+      scratch.arrange(E.Mixed.self, together &* width, anyWide: anyWide)
+      let rows = Rows<E.Mixed>(
+        job: self, x: x, y: y, width: together &* width, first: f, together: together, scratch: scratch)
+      if !changesByRow { rows.apply(0, count, anyWide: anyWide, as: LikeOthers.self) }
+      while changesByRow && f < end {
+        let chunkEnd = min(f &+ chunkRows, end)
+        gatherRowParameters(of: E.self, outer, f, chunkEnd, scratch)
+        rows.apply(f &- begin, chunkEnd &- begin, anyWide: anyWide, as: WithParameters.self)
+        f = chunkEnd
+      }
+      if !changesByRow { f &+= count &* together }
     }
   }
 }
 
 extension nk_job {
-  /// Has what `count` rows share with those before them brought near, some rows behind row `f` of a block at `y`.
+  /// Has what rows `first` and `second` of a block at `y` share with those before them brought near.
   @inline(never)
-  fileprivate func bringJointsNear(_ y: UnsafeMutableRawPointer, elementSize: Int, _ f: Int, _ count: Int) {
-    for k in 0..<count { bringJointNear(y + reducedOffset(f &+ 16 &+ k).y &* elementSize) }
+  fileprivate func bringJointsNear(_ y: UnsafeMutableRawPointer, elementSize: Int, _ first: Int, _ second: Int) {
+    bringJointNear(y + reducedOffset(first).y &* elementSize)
+    bringJointNear(y + reducedOffset(second).y &* elementSize)
   }
 }
 
@@ -225,7 +254,13 @@ private struct Rows<E: Element> {
   let x: UnsafeRawPointer
   let y: UnsafeMutableRawPointer
   let width: Int
+  /// The first of these rows in the block, and how many of that are passed as one here.
+  let first, together: Int
   let scratch: ColumnScratch
+
+  /// Which row of the block row `f` is or begins with.
+  @inline(__always)
+  func index(_ f: Int) -> Int { first &+ f &* together }
 
   /// Rows `begin ..< end`, whose parameters are those in the scratch memory if rows have their own.
   @inline(__always)
@@ -244,7 +279,7 @@ private struct Rows<E: Element> {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
       let head = row0.head
       if head != row1.head { break }
-      if isNeeded { job.bringJointsNear(y, elementSize: E.size, f, 2) }
+      if isNeeded { job.bringJointsNear(y, elementSize: E.size, index(f &+ 16), index(f &+ 17)) }
       var whole = 0
       while E.prefersPairs && whole &+ 32 <= width {
         let lanes = LanePair(scratch.coefficients(N.self), whole)
@@ -262,7 +297,7 @@ private struct Rows<E: Element> {
       f &+= 2
     }
     while f < end {
-      if isNeeded { job.bringJointsNear(y, elementSize: E.size, f, 1) }
+      if isNeeded { job.bringJointsNear(y, elementSize: E.size, index(f &+ 16), index(f &+ 16)) }
       let row = Row<E, F>(self, f, begin)
       var whole = 0
       while E.prefersPairs && whole &+ 32 <= width {
@@ -305,7 +340,7 @@ private struct Row<E: Element, F: RowForm> {
   /// `first`: the row whose parameters are the first in the scratch memory.
   @inline(__always)
   init(_ rows: Rows<E>, _ f: Int, _ first: Int) {
-    let offset = rows.job.reducedOffset(f)
+    let offset = rows.job.reducedOffset(rows.index(f))
     x = rows.x + offset.x &* E.size
     y = rows.y + offset.y &* E.size
     parameters = F.parameters(rows.scratch, f &- first)

@@ -44,6 +44,19 @@ struct ColumnScratch {
   struct Coefficients<A: Arithmetic> {
     let mean, scale, offset: UnsafeMutablePointer<A>
 
+    /// Repeats those of `width` lanes, so that there are `times` as many.
+    @inline(never)
+    func repeated(_ width: Int, _ times: Int) {
+      var filled = width
+      while filled < width &* times {
+        let count = min(filled, width &* times &- filled)
+        copy(mean, to: mean + filled, count: count)
+        copy(scale, to: scale + filled, count: count)
+        copy(offset, to: offset + filled, count: count)
+        filled &+= count
+      }
+    }
+
     /// Brings those of `width` lanes to the order that `E` has.
     @inline(__always)
     func arrange<E: Element>(_: E.Type, _ width: Int) {

@@ -48,7 +48,7 @@ extension Element {
   }
   @inline(__always) static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int) {}
 
-  /// What is at least `least`, as y has to be; see `nk_job.rectifies`.
+  /// What is at least `least`, as y has to be; see `nk_job.rectifies`. Halves, of which pairs are, never are.
   @inline(__always)
   static func rectified(_ y: SIMD16<Natural>, _ least: Natural) -> SIMD16<Natural> {
     size < 4 ? y : Natural.atLeast(y, Natural.splat(least))

@@ -22,6 +22,7 @@ func bringJointNear(_ y: UnsafeMutableRawPointer) {
 /// Vectors of `count` elements: where each starts, and how many elements it has.
 @inline(__always)
 func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  if !hasFourVectors { return forFewVectors(from: first, count, body) }
   var i = first
   while i &+ 16 <= count {
     body(i, 16)
@@ -30,10 +31,10 @@ func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: 
   if i < count { body(i, count &- i) }
 }
 
-/// The same with one body for whole vectors and parts of them, for what is seldom done.
+/// The same with one body for whole vectors and parts of them: for what is seldom done, or much code.
 @inline(__always)
-func forFewVectors(_ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
-  var i = 0
+func forFewVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {
+  var i = first
   while i < count {
     body(i, min(16, count &- i))
     i &+= 16

@@ -23,7 +23,7 @@ extension nk_job {
 }
 
 extension nk_job {
-  /// What y is at least, unless it is of halves.
+  /// What y is at least. Of halves it is nothing, which `Element.rectified` knows.
   @inline(__always)
   func least<A: Arithmetic>(_: A.Type) -> A { rectifies != 0 ? 0 : -A.infinity }
 }

@@ -47,7 +47,7 @@ extension nk_stage {
       }
       nk_finish_streams()
     } else {
-      forWholeVectors { row, i, count in
+      forManyVectors { row, i, count in
         E.store(destination + row &* bytes, i, upTo: count, load(W.self, row, i, count))
       }
     }
@@ -153,7 +153,9 @@ extension nk_stage {
       v = bias == nil ? v : v + added
       store(W.self, row, i, count, v)
       if E.self == W.self, let destination {
-        W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v)
+        // Parts of a row are what is not whole lines; stretches, all of a row, are such lines, if any are written so.
+        let streams = streams != 0 && stretch != Int(length)
+        W.store(destination + row &* Int(destination_step) &* W.size, i, upTo: count, v, streams: streams)
         bringNear(row, i)
       }
     }
@@ -216,7 +218,7 @@ extension nk_stage {
         UnsafeMutableRawPointer(scales).storeBytes(of: scale, toByteOffset: row &* F32.size, as: Float.self)
       }
       let bytes = destination + row &* Int(destination_step), zero = Float(zero_point)
-      one.forWholeVectors { _, i, count in
+      one.forManyVectors { _, i, count in
         let v = one.load(F32.self, 0, i, count)
         nk_store_bytes(bytes + i, Int64(count), changed(v) { nk_quantize(&$0, scale, zero, low, high) })
         bringNear(row, i)
@@ -272,8 +274,8 @@ extension nk_stage {
     }
   }
 
-  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `part`: what of
-  /// the first stretch, if that is not all, or where they all are.
+  /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `part`: all
+  /// of the row, or a part of it if that is one stretch.
   @inline(__always)
   private func forStretches<Values>(
     of stretch: Int, in part: Range<Int>, values: (_ parameter: Int) -> Values,
@@ -293,7 +295,7 @@ extension nk_stage {
 
   /// `forVectors` with a copy of the body for whole vectors, where that is a few instructions.
   @inline(__always)
-  private func forWholeVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
+  private func forManyVectors(_ body: (_ row: Int, _ i: Int, _ count: Int) -> Void) {
     if !hasFourVectors { return forVectors(body) }
     let rows = Int(rows), length = Int(length)
     var row = 0

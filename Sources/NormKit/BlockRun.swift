@@ -246,11 +246,9 @@ private struct Stages {
   private func write(_ stage: inout nk_stage, to destination: UnsafeMutableRawPointer?, step: Int64, _ dtype: Int32) {
     stage.destination = destination.map { $0 + place.offset(step) * size(dtype) }
     stage.destination_step = Int64(place.step(step))
-    if destination != nil && blocks.pointee.streams {
-      stage.streams = canStream(stage, dtype) ? 1 : 0
-      lookAhead(&stage)
-    }
+    if destination != nil && blocks.pointee.streams { lookAhead(&stage) }
     joinRows(of: &stage)
+    if destination != nil && blocks.pointee.streams { stage.streams = canStream(stage, dtype) ? 1 : 0 }
     run(&stage)
   }
 
@@ -262,6 +260,7 @@ private struct Stages {
       && (!isAhead || stage.ahead_step == stage.length * stage.ahead_size)
     else { return }
     stage.length *= stage.rows
+    stage.destination_step = stage.length
     stage.rows = 1
   }
 
@@ -274,12 +273,15 @@ private struct Stages {
     stage.ahead_size = Int64(size(d.dtype))
   }
 
-  /// Whether the rows of the block are long enough, and are not written where they have just been read.
+  /// Whether rows are not written where they have just been read, begin where elements may, and are long enough; or,
+  /// with a bias for each of several stretches, these, and otherwise rows, are whole cache lines.
   private func canStream(_ stage: nk_stage, _ dtype: Int32) -> Bool {
-    let bytes = size(dtype), destination = UnsafeRawPointer(stage.destination)
+    let bytes = size(dtype), destination = UnsafeRawPointer(stage.destination), start = Int(bitPattern: destination)
     if destination == stage.source || destination == stage.other { return false }
     let isCut = stage.bias != nil && stage.segment != 1
-    return !isCut && Int(bitPattern: destination) % bytes == 0 && place.length * bytes >= leastUnaligned
+    let stretch = Int(isCut ? stage.segment : stage.length) * bytes
+    let isAligned = (start | stretch | Int(stage.destination_step) * bytes) % lineBytes == 0
+    return isAligned || !isCut && start % bytes == 0 && stretch >= leastUnaligned
   }
 
   /// y, from the workspace. `row`: the first row of the block.

@@ -5,6 +5,10 @@ import NormKitFloor
 
 /// Bytes of a block, in the type of computation, if it can be cut so small.
 private let blockBytes = 32 * 1024
+/// Positions that a block has at least if their statistics are given, because coefficients are computed for each block,
+/// as long as it is no larger than this.
+private let leastGiven = 64
+private let mostGivenBytes = 192 * 1024
 
 /// The blocks of a plan: `together` items of its cut in each, or what is left of a stretch.
 struct Blocks {
@@ -56,7 +60,9 @@ struct Blocks {
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
 
     cut = d.cut(runs)
-    let fitting = max(1, blockBytes / max(1, cut.item * elementSize))
+    let itemBytes = max(1, cut.item * elementSize)
+    let least = cut.isOfGiven ? min(leastGiven, mostGivenBytes / itemBytes) : 1
+    let fitting = max(1, least, blockBytes / itemBytes)
     together = cut.isWhole ? cut.inner : min(cut.inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
 
     let converts = gathers && size(d.parameter_dtype) == 2
@@ -89,18 +95,21 @@ struct BlockCut {
   let cutsRuns: Bool
   /// Whether a block has to have all items of a stretch.
   let isWhole: Bool
+  /// Whether items are positions whose statistics are given.
+  let isOfGiven: Bool
   /// Statistics of a stretch, and from one item to the next; parameters from one item to the next.
   let setsOfStretch, setsOfItem, parametersOfItem: Int
 
   init(
-    outer: Int, inner: Int, item: Int, cutsRuns: Bool = false, isWhole: Bool = false, setsOfStretch: Int = 0,
-    setsOfItem: Int = 0, parametersOfItem: Int = 0
+    outer: Int, inner: Int, item: Int, cutsRuns: Bool = false, isWhole: Bool = false, isOfGiven: Bool = false,
+    setsOfStretch: Int = 0, setsOfItem: Int = 0, parametersOfItem: Int = 0
   ) {
     self.outer = outer
     self.inner = max(1, inner)
     self.item = item
     self.cutsRuns = cutsRuns
     self.isWhole = isWhole
+    self.isOfGiven = isOfGiven
     self.setsOfStretch = setsOfStretch
     self.setsOfItem = setsOfItem
     self.parametersOfItem = parametersOfItem
@@ -121,7 +130,7 @@ extension normkit_description {
     let samples = Int(samples), channels = Int(channels), positions = Int(positions)
     if isGiven && (!isFirst || positions == 1) {
       let outer = isAdaptive ? samples : 1
-      return BlockCut(outer: outer, inner: samples * positions / max(1, outer), item: channels)
+      return BlockCut(outer: outer, inner: samples * positions / max(1, outer), item: channels, isOfGiven: true)
     }
     if Int(method) == NORMKIT_LAYER_NORM_CHANNELS {
       return BlockCut(

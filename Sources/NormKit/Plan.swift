@@ -55,7 +55,9 @@ struct Plan {
   }
 
   /// Whether a run is cut into three phases, because there are too few units to go round.
-  var isShared: Bool { blocks == nil && elements > 0 && job.units < 8 && job.units &* job.pieces >= 4 }
+  var isShared: Bool {
+    blocks == nil && elements > 0 && job.pieces > 1 && job.units < 8 && job.units &* job.pieces >= 4
+  }
 
   var phases: Int { isShared ? 3 : 1 }
 

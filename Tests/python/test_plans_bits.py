@@ -22,11 +22,13 @@ from support.strategies import small
 C = constants()
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 every_method = pytest.mark.parametrize("method", FUSABLE, ids=str)
-# More parts than one, in blocks or as a whole; the last are few sets, which parts share.
+# More parts than one, in blocks or as a whole; few sets, which parts share; few short ones, which they do not.
 SIZES = [{"rows": 90, "size": 1025, "samples": 3, "channels": 96, "positions": 151, "groups": 8, "outer": 3,
           "slices": 40, "inner": 70, "shape": (5, 40, 60), "axes": (2,)},
          {"rows": 2, "size": 100_001, "samples": 2, "channels": 2, "positions": 50_001, "groups": 1, "outer": 2,
-          "slices": 2, "inner": 50_001, "shape": (2, 2, 50_001), "axes": (0, 2)}]
+          "slices": 2, "inner": 50_001, "shape": (2, 2, 50_001), "axes": (0, 2)},
+         {"rows": 6, "size": 36, "samples": 2, "channels": 6, "positions": 6, "groups": 3, "outer": 2, "slices": 6,
+          "inner": 6, "shape": (6, 6, 6), "axes": (2,)}]
 
 
 def forwards(parts: int) -> list[int]:

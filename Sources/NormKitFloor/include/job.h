@@ -151,8 +151,9 @@ typedef struct {
     int32_t streams;                            /* whether y (backward: dx) is written past the caches: its address is
                                                    a multiple of an element, and, in bf16 channels last and backward
                                                    passes of rows, that of every run and row of lanes of 64 bytes */
-    int64_t ahead;                              /* bytes from x to what is read next, which is brought near; 0: x is
-                                                   followed by it. For rows that have parameters alone */
+    int64_t ahead;                              /* rows with a parameter for each element: bytes from x to what is
+                                                   read next, which is brought near; 0: the rows behind these, if they
+                                                   are short or come from memory */
     void *mean, *spread;                        /* statistics outputs, optional */
     nk_moments *moments;                        /* output: merged with those of statistic s, optional */
     nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */

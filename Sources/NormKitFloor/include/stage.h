@@ -11,7 +11,7 @@ enum {
     NK_FORM = 2,        /* the same, but work is of type dtype, as what is added; also written to destination, if any */
     NK_AFFINE = 3,      /* work = work * source + other, parameters; NULL: 1 and 0 */
     NK_ACTIVATE = 4,    /* destination = activation(work), halves from what is within 2^-16 of it; NULL: work itself */
-    NK_RECTIFY = 5,     /* destination = ReLU(work), both halves; NULL: work itself */
+    NK_RECTIFY = 5,     /* destination = ReLU(work), both of halves; NULL: work itself */
     NK_STORE = 6,       /* destination = work */
     NK_STORE_I8 = 7,
     NK_STORE_U8 = 8,
@@ -61,7 +61,7 @@ NK_INLINE void nk_bring_near(const void *p) { __builtin_prefetch(p); }
 
 /* Halves: 0 where they are negative, but not NaN, which `infinity`, the negative one, is the last of as integers. */
 typedef int16_t nk_i16x32 __attribute__((vector_size(64)));
-typedef int16_t nk_i16x32_there __attribute__((vector_size(64), aligned(2), may_alias));
+typedef int16_t nk_i16x32_there __attribute__((vector_size(64), aligned(1), may_alias));
 NK_INLINE nk_i16x32 nk_rectified(const void *x, int16_t infinity) {
     nk_i16x32 v = *(const nk_i16x32_there *)x;
     return v & (v > infinity);
@@ -72,7 +72,7 @@ NK_INLINE void nk_stream_rectified(const void *x, void *y, int16_t infinity) {
 }
 /* Elements i to end - 1. */
 NK_INLINE void nk_rectify_halves(const void *x, void *y, int64_t i, int64_t end, int16_t infinity) {
-    typedef int16_t half __attribute__((aligned(2), may_alias));
+    typedef int16_t half __attribute__((aligned(1), may_alias));
     const half *from = x;
     half *to = y;
     for (; i + 32 <= end; i += 32) *(nk_i16x32_there *)(to + i) = nk_rectified(from + i, infinity);

@@ -206,7 +206,7 @@ extension nk_job {
     let axis = reduced.axis.0, isDense = Int(axis.x_stride) == width && Int(axis.y_stride) == width
     guard reduced.count <= 1 && isDense && width == Int(lanes &* run) else { return 1 }
     let whole = max(1, (E.Mixed.prefersPairs ? 32 : 16) >> width.trailingZeroBitCount)
-    let most = min(max(joinedBytes / E.size / width, whole), Int(NK_BLOCK_LANES) / width, count / 4)
+    let most = min(max(joinedBytes / E.size / width, whole), min(Int(NK_BLOCK_LANES) / width, count / 4))
     return max(1, most < whole ? most : most / whole &* whole)
   }
 

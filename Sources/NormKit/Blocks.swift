@@ -62,7 +62,7 @@ struct Blocks {
     cut = d.cut(runs)
     let itemBytes = max(1, cut.item * elementSize)
     let least = cut.isOfGiven ? min(leastGiven, mostGivenBytes / itemBytes) : 1
-    let fitting = max(1, least, blockBytes / itemBytes)
+    let fitting = max(max(1, least), blockBytes / itemBytes)
     together = cut.isWhole ? cut.inner : min(cut.inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
 
     let converts = gathers && size(d.parameter_dtype) == 2

@@ -128,8 +128,8 @@ public func normkit_plan_most_parts(_ plan: OpaquePointer!) -> Int32 {
 @_cdecl("normkit_plan_useful_parts") @implementation
 public func normkit_plan_useful_parts(_ plan: OpaquePointer!, _ threads: Int32) -> Int32 {
   guard let plan else { return 1 }
-  let planned = planned(plan)
-  return max(1, Int32(clamping: min(Int(threads), planned.pointee.mostParts, planned.pointee.work / elementsPerPart)))
+  let planned = planned(plan), worth = planned.pointee.work / elementsPerPart
+  return max(1, Int32(clamping: min(min(Int(threads), planned.pointee.mostParts), worth)))
 }
 
 @_cdecl("normkit_plan_phases") @implementation

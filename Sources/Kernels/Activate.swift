@@ -22,34 +22,15 @@ extension nk_stage {
   private func apply<F: Activation, W: Element>(_ function: F, _: W.Type) {
     let isInPlace = destination == nil, target: UnsafeMutableRawPointer = isInPlace ? work : destination
     let bytes = Int(isInPlace ? work_step : destination_step) &* W.size
-    forWholeVectors(written: W.self) { row, i, streams in
-      let v = function.apply(load(W.self, row, i, 16))
-      W.store(target + row &* bytes, i, v, streams: streams)
-      if streams { bringNear(row, i) }
+    forVectors(written: W.self) { row, i, streams in
+      W.store(target + row &* bytes, i, function.apply(load(W.self, row, i, 16)), streams: streams)
+    } part: { row, i, count in
+      activatePart(row, i, count, elementSize: W.size)
     }
   }
 
-  /// Every sixteen elements of each row; fewer, which are where rows end and where lines that are written past the caches
-  /// do, by another run over a copy of them, because functions are much code.
-  @inline(__always)
-  private func forWholeVectors<E: Element>(written: E.Type, _ body: (_ row: Int, _ i: Int, _ streams: Bool) -> Void) {
-    let rows = Int(rows), length = Int(length)
-    var row = 0
-    while row < rows {
-      let lines = StreamedLines(self, E.self, row)
-      var i = lines.first & 15
-      if i > 0 { activatePart(row, 0, i, elementSize: E.size) }
-      while i &+ 16 <= length {
-        body(row, i, lines.have(i))
-        i &+= 16
-      }
-      if i < length { activatePart(row, i, length &- i, elementSize: E.size) }
-      row &+= 1
-    }
-    if streams != 0 { nk_finish_streams() }
-  }
-
-  /// elementSize: of what is written.
+  /// Fewer than sixteen elements, by another run over a copy of them, because functions are much code. elementSize: of
+  /// what is written.
   @inline(never)
   private func activatePart(_ row: Int, _ i: Int, _ count: Int, elementSize: Int) {
     guard let work else { return }
@@ -86,8 +67,7 @@ extension nk_stage {
     }
   }
 
-  /// The same in place, and then stored: for functions that seldom come last, and without fma, where all are
-  /// much code.
+  /// The same in place, and then stored: for functions that seldom come last, and without fma, where all are much code.
   @inline(never)
   private func activateInTwoSteps() {
     var step = self
@@ -104,14 +84,15 @@ extension nk_stage {
   private func applyToHalves(_ function: (SIMD16<Float>) -> SIMD16<Float>) {
     guard let destination else { return }
     let bytes = Int(destination_step) &* F16.size, isBF16 = Int(dtype) == NK_BF16
-    forWholeVectors(written: F16.self) { row, i, streams in
+    forVectors(written: F16.self) { row, i, streams in
       let v = function(load(F32.self, row, i, 16))
       if isBF16 {
         BF16.store(destination + row &* bytes, i, v, streams: streams)
       } else {
         F16.store(destination + row &* bytes, i, v, streams: streams)
       }
-      if streams { bringNear(row, i) }
+    } part: { row, i, count in
+      activatePart(row, i, count, elementSize: F16.size)
     }
   }
 
@@ -124,7 +105,7 @@ extension nk_stage {
     let infinity: Int16 = Int(dtype) == NK_BF16 ? -0x80 : -0x400
     var row = 0
     while row < Int(rows) {
-      let lines = StreamedLines(self, F16.self, row)
+      let lines = streamedLines(F16.self, row)
       let x = UnsafeRawPointer(source) + row &* sourceBytes, y = target + row &* bytes
       nk_rectify_halves(x, y, 0, Int64(lines.first), infinity)
       var i = lines.first

@@ -38,22 +38,20 @@ extension Change {
   /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
   @inline(__always)
   private func applyInParts(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, streams: Bool) {
-    // As `forVectors` with a head does, which costs runs that are not streamed several instructions each. Of halves, a
-    // vector is half a line: what is left of a line at either end is stored as usual, and not half past the caches.
-    let line = max(16, 64 / E.size)
+    // As `forVectors` with a head does, which costs runs that are not streamed several instructions each. What is left
+    // of a line at either end is stored as usual.
+    let lines = streams ? StreamedLines.of(E.self, y, count) : .none
     var i = 0
-    let first = min(streams ? E.elementsBeforeLine(y, of: line) : count, count)
-    while i < first {
-      let part = (first &- i &- 1) & 15 &+ 1
+    while i < lines.first {
+      let part = (lines.first &- i &- 1) & 15 &+ 1
       applyPart(x, y, i, part)
       i &+= part
     }
-    let end = i &+ (count &- i) & (0 &- line)
-    while E.prefersPairs && i < end {
+    while E.prefersPairs && i < lines.end {
       E.streamPair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
       i &+= 32
     }
-    while i < end {
+    while i < lines.end {
       E.store(y, i, apply(E.load(x, i, as: E.Natural.self), i, 16), streams: true)
       i &+= 16
     }

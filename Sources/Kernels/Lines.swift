@@ -12,6 +12,24 @@ extension Element {
   }
 }
 
+/// What of `count` elements at `y` is written past the caches: those from `first` to `end - 1`, which are whole lines and
+/// whole vectors, or none.
+struct StreamedLines {
+  let first, end: Int
+
+  @inline(__always) static var none: StreamedLines { StreamedLines(first: 0, end: 0) }
+
+  @inline(__always)
+  static func of<E: Element>(_: E.Type, _ y: UnsafeMutableRawPointer, _ count: Int) -> StreamedLines {
+    // Of halves, a vector is half a line.
+    let line = max(16, 64 / E.size), first = min(E.elementsBeforeLine(y, of: line), count)
+    return StreamedLines(first: first, end: first &+ (count &- first) & (0 &- line))
+  }
+
+  @inline(__always)
+  func have(_ i: Int) -> Bool { UInt(bitPattern: i &- first) < UInt(bitPattern: end &- first) }
+}
+
 /// Has the line brought near that the run at `y`, which will be written past the caches, shares with the one before it,
 /// if it does: it is stored to as usual, and all stores behind that would wait until it has come from memory.
 @inline(__always)

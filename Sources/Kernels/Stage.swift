@@ -39,17 +39,11 @@ extension nk_stage {
   private func store<E: Element, W: Element>(_: E.Type, _: W.Type) {
     guard let destination else { return }
     let bytes = Int(destination_step) &* E.size
-    if streams != 0 {
-      forVectors(written: E.self) { row, i, count, streams in
-        let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, count)))
-        E.store(destination + row &* bytes, i, upTo: count, v, streams: streams)
-        bringNear(row, i)
-      }
-      nk_finish_streams()
-    } else {
-      forManyVectors { row, i, count in
-        E.store(destination + row &* bytes, i, upTo: count, load(W.self, row, i, count))
-      }
+    forVectors(written: E.self) { row, i, streams in
+      let v = E.Natural.narrow(W.Natural.widen(load(W.self, row, i, 16)))
+      E.store(destination + row &* bytes, i, v, streams: streams)
+    } part: { row, i, count in
+      E.store(destination + row &* bytes, i, count: count, load(W.self, row, i, count))
     }
   }
 
@@ -60,7 +54,7 @@ extension nk_stage {
     let otherBytes = Int(other_step) &* E.size
     var row = 0
     while row < Int(rows) {
-      let lines = StreamedLines(self, E.self, row), part = streams != 0 ? lines.first..<lines.end : 0..<Int(length)
+      let lines = streamedLines(E.self, row), part = streams != 0 ? lines.first..<lines.end : 0..<Int(length)
       var i = part.lowerBound
       if i > 0 { gatherRest(E.self, W.self, row, 0..<i) }
       if bias == nil, let source, let other {
@@ -100,7 +94,8 @@ extension nk_stage {
     return i
   }
 
-  /// Gathers the whole vectors of a part of a row, with a bias that each element has of its own. Returns where they end.
+  /// Gathers the whole vectors of a part of a row, with a bias that each element has of its own. Returns where they
+  /// end.
   @inline(__always)
   private func gatherVectors<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, _ part: Range<Int>) -> Int {
     let x = source.map { $0 + row &* Int(source_step) &* E.size }
@@ -130,8 +125,8 @@ extension nk_stage {
       ? E.load(bias, i, upTo: count, as: A.self) : F32.load(bias, i, upTo: count, as: A.self)
   }
 
-  /// A part of a row, or, with a bias for each of several stretches, all of it, with any of what can be added: what is not
-  /// done often enough for a copy each.
+  /// A part of a row, or, with a bias for each of several stretches, all of it, with any of what can be added: what is
+  /// not done often enough for a copy each.
   @inline(never)
   private func gatherRest<E: Element, W: Element>(_: E.Type, _: W.Type, _ row: Int, _ part: Range<Int>) {
     typealias A = W.Natural
@@ -253,25 +248,38 @@ extension nk_stage {
     }
   }
 
-  /// Every sixteen elements of each row of `destination`, fewer where lines that are written past the caches do not begin
-  /// or end: those are whole.
+  /// Every sixteen elements of each row that is written, with whether they go past the caches, and what is fewer, where
+  /// rows end and where such lines begin. What is read next is brought near meanwhile.
   @inline(__always)
   func forVectors<E: Element>(
-    written: E.Type, _ body: (_ row: Int, _ i: Int, _ count: Int, _ streams: Bool) -> Void
+    written: E.Type, _ whole: (_ row: Int, _ i: Int, _ streams: Bool) -> Void,
+    part: (_ row: Int, _ i: Int, _ count: Int) -> Void
   ) {
     let rows = Int(rows), length = Int(length)
     var row = 0
     while row < rows {
-      let lines = StreamedLines(self, E.self, row)
-      var i = 0, count = lines.first & 15
-      if count == 0 { count = min(16, length) }
-      while i < length {
-        body(row, i, count, lines.have(i))
-        i &+= count
-        count = min(16, length &- i)
+      let lines = streamedLines(E.self, row)
+      var i = lines.first & 15
+      if i > 0 { part(row, 0, i) }
+      while i &+ 16 <= length {
+        let streams = lines.have(i)
+        whole(row, i, streams)
+        if streams { bringNear(row, i) }
+        i &+= 16
       }
+      if i < length { part(row, i, length &- i) }
       row &+= 1
     }
+    if streams != 0 { nk_finish_streams() }
+  }
+
+  /// What of a row is written past the caches. What two rows share is brought near before it is written.
+  @inline(__always)
+  func streamedLines<E: Element>(_: E.Type, _ row: Int) -> StreamedLines {
+    guard streams != 0, let destination else { return .none }
+    let bytes = Int(destination_step) &* E.size, y = destination + row &* bytes
+    bringJointNear(y + 2 &* bytes)
+    return .of(E.self, y, Int(length))
   }
 
   /// Every sixteen elements, or what is left, of each stretch of one row that has a parameter of its own. `part`: all
@@ -327,25 +335,4 @@ extension nk_stage {
   func store<W: Element>(_: W.Type, _ row: Int, _ i: Int, _ count: Int, _ v: SIMD16<W.Natural>) {
     W.store(work + row &* Int(work_step) &* W.size, i, upTo: count, v)
   }
-}
-
-/// What of a row of `destination` is written past the caches: elements `first` to `end - 1`, which are whole lines, or none.
-struct StreamedLines {
-  let first, end: Int
-
-  /// Has what two rows share brought near before it is written.
-  @inline(__always)
-  init<E: Element>(_ stage: nk_stage, _: E.Type, _ row: Int) {
-    guard stage.streams != 0, let destination = stage.destination else {
-      (first, end) = (0, 0)
-      return
-    }
-    let bytes = Int(stage.destination_step) &* E.size, y = destination + row &* bytes, line = max(16, 64 / E.size)
-    bringJointNear(y + 2 &* bytes)
-    first = min(E.elementsBeforeLine(y, of: line), Int(stage.length))
-    end = first &+ (Int(stage.length) &- first) & (0 &- line)
-  }
-
-  @inline(__always)
-  func have(_ i: Int) -> Bool { UInt(bitPattern: i &- first) < UInt(bitPattern: end &- first) }
 }

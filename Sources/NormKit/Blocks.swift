@@ -54,15 +54,15 @@ struct Blocks {
 
     var small = d
     small.dtype = gathers ? d.natural : d.dtype
-    activation = small.rectifies ? Int32(NORMKIT_IDENTITY) : d.activation_after
+    activation = small.ownActivationAfter
     hasAfter = d.isChangedAfter || activation != Int32(NORMKIT_IDENTITY) || d.output_dtype != small.dtype
     streams = runs.elements * size(d.dtype) >= Int(nk_streaming_bytes()) / 2
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
 
     cut = d.cut(runs)
     let itemBytes = max(1, cut.item * elementSize)
-    let least = cut.isOfGiven ? min(leastGiven, mostGivenBytes / itemBytes) : 1
-    let fitting = max(max(1, least), blockBytes / itemBytes)
+    let least = cut.isOfGiven ? max(1, min(leastGiven, mostGivenBytes / itemBytes)) : 1
+    let fitting = max(least, blockBytes / itemBytes)
     together = cut.isWhole ? cut.inner : min(cut.inner, fitting >= 8 ? fitting & ~7 : fitting >= 4 ? 4 : fitting)
 
     let converts = gathers && size(d.parameter_dtype) == 2

@@ -11,9 +11,12 @@ extension normkit_description {
     activation_after == Int32(NORMKIT_RELU) && !has(NORMKIT_SCALE_SHIFT_SAMPLES) && NormKit.size(dtype) > 2
   }
 
+  /// The activation behind the normalization that is a step of its own.
+  var ownActivationAfter: Int32 { rectifies ? Int32(NORMKIT_IDENTITY) : activation_after }
+
   /// Whether anything is done beside the normalization.
   var isFused: Bool {
-    fusions != 0 || activation_before != 0 || activation_after != 0 && !rectifies || output_dtype != dtype
+    fusions != 0 || activation_before != 0 || ownActivationAfter != 0 || output_dtype != dtype
   }
 
   /// Whether something is added before the normalization.

@@ -73,7 +73,7 @@ struct Plan {
 
   /// What a run takes, in elements that are normalized and nothing else. It can be multiplied by the size of an element.
   var work: Int {
-    let cost = 1 &+ costOf(description.activation_before) &+ (description.rectifies ? 0 : costOf(description.activation_after))
+    let cost = 1 &+ costOf(description.activation_before) &+ costOf(description.ownActivationAfter)
     return min(elements, Int.max / 128) &* cost
   }
 

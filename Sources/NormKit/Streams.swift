@@ -20,7 +20,8 @@ extension nk_job {
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }
     let isAligned = Int(bitPattern: target) % lineBytes == 0 && hasAlignedSteps(elementSize, isBackward)
-    if isAligned || mayBeginAnywhere(isBackward, elementSize) && neighbours &* elementSize >= leastUnaligned { streams = 1 }
+    let isLong = mayBeginAnywhere(isBackward, elementSize) && neighbours &* elementSize >= leastUnaligned
+    if isAligned || isLong { streams = 1 }
   }
 
   /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.

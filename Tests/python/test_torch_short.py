@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies
 torch = pytest.importorskip("torch")
 
 from normkit.torch import _short, functional, fused  # noqa: E402
-from support.ways import DTYPES, FORMATS, Ways, calls, parameter, tensor  # noqa: E402
+from support.ways import DTYPES, FORMATS, Ways, calls, parameter, problems, tensor  # noqa: E402
 
 
 def test_kernels_are_there():
@@ -24,18 +24,11 @@ def ways(monkeypatch):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    strategies.lists(strategies.integers(1, 5), min_size=0, max_size=3), strategies.integers(1, 3),
-    strategies.integers(1, 3), strategies.sampled_from(DTYPES), strategies.sampled_from(FORMATS),
-    strategies.booleans(), strategies.booleans(), strategies.booleans(),
-)  # fmt: skip
-def test_bits_are_those_of_the_long_way(positions, groups, size, dtype, form, has_weight, has_bias, wide):
+@given(problems(least_size=1))
+def test_bits_are_those_of_the_long_way(problem):
+    x, weight, bias, groups, form = problem
     with pytest.MonkeyPatch.context() as patch:
         ways = Ways(patch)
-        channels = groups * size
-        x = tensor((2, channels, *positions), dtype, form)
-        weight = parameter(channels, dtype, wide) if has_weight else None
-        bias = parameter(channels, dtype, wide) if has_bias else None
         for function, arguments in calls(x, weight, bias, groups):
             assert ways(function, x, *arguments) or form != "contiguous"
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies
 torch = pytest.importorskip("torch")
 
 from normkit.torch import functional, fused  # noqa: E402
-from support.ways import DTYPES, FORMATS, Watched, calls, parameter, tensor  # noqa: E402
+from support.ways import DTYPES, Watched, calls, parameter, problems, tensor  # noqa: E402
 
 
 def recorded_calls(x, weight, bias, groups):
@@ -52,21 +52,11 @@ def recorded(monkeypatch):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    strategies.lists(strategies.integers(1, 5), min_size=0, max_size=3), strategies.integers(1, 3),
-    strategies.integers(2, 3), strategies.sampled_from(DTYPES), strategies.sampled_from(FORMATS),
-    strategies.booleans(), strategies.booleans(), strategies.booleans(),
-    strategies.lists(strategies.booleans(), min_size=3, max_size=3),
-)  # fmt: skip
-def test_gradients_are_those_of_the_long_way(
-    positions, groups, size, dtype, form, has_weight, has_bias, wide, wanted
-):  # fmt: skip
+@given(problems(least_size=2), strategies.lists(strategies.booleans(), min_size=3, max_size=3))
+def test_gradients_are_those_of_the_long_way(problem, wanted):
+    x, weight, bias, groups, form = problem
     with pytest.MonkeyPatch.context() as patch:
         recorded = Recorded(patch)
-        channels = groups * size
-        x = tensor((2, channels, *positions), dtype, form)
-        weight = parameter(channels, dtype, wide) if has_weight else None
-        bias = parameter(channels, dtype, wide) if has_bias else None
         for function, arguments, ways in recorded_calls(x, weight, bias, groups):
             tensors = sum(isinstance(one, torch.Tensor) for one in arguments)
             if any(wanted[: 1 + tensors]):

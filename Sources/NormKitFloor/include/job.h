@@ -150,7 +150,8 @@ typedef struct {
     void *y;                                    /* NULL: statistics only */
     int32_t streams;                            /* whether y (backward: dx) is written past the caches: its address is
                                                    a multiple of an element, and, in bf16 channels last and backward
-                                                   passes of rows, that of every run and row of lanes of 64 bytes */
+                                                   passes of rows of halves and over channels, that of every run and
+                                                   row of lanes of 64 bytes */
     int64_t ahead;                              /* rows with a parameter for each element: bytes from x to what is
                                                    read next, which is brought near; 0: the rows behind these, if they
                                                    are short or come from memory */

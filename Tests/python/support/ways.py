@@ -1,6 +1,9 @@
 """Both ways of functions of `normkit.torch`: the short one through PyTorch's dispatcher, and the long one."""
 
+from typing import NamedTuple
+
 import torch
+from hypothesis import strategies
 from normkit.torch import _short, functional
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -58,6 +61,26 @@ def tensor(shape, dtype, form="contiguous"):
 def parameter(count, dtype, wide):
     """Of x's dtype, or float32 beside halves if `wide`."""
     return tensor((count,), torch.float32 if wide and dtype is not torch.float64 else dtype)
+
+
+class Problem(NamedTuple):
+    x: torch.Tensor
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+    groups: int
+    form: str
+
+
+@strategies.composite
+def problems(draw, least_size: int) -> Problem:
+    """x of any rank, dtype and format, with parameters or without. least_size: channels of a group at least."""
+    positions = draw(strategies.lists(strategies.integers(1, 5), min_size=0, max_size=3))
+    groups, size = draw(strategies.integers(1, 3)), draw(strategies.integers(least_size, 3))
+    dtype, form = draw(strategies.sampled_from(DTYPES)), draw(strategies.sampled_from(FORMATS))
+    channels, wide = groups * size, draw(strategies.booleans())
+    weight, bias = (
+        parameter(channels, dtype, wide) if draw(strategies.booleans()) else None for _ in ("weight", "bias"))
+    return Problem(tensor((2, channels, *positions), dtype, form), weight, bias, groups, form)
 
 
 def calls(x, weight, bias, groups):

@@ -37,6 +37,52 @@ func bringJointNear(_ y: UnsafeMutableRawPointer) {
   if Int(bitPattern: y) & 63 != 0 { nk_prefetch_to_write(y) }
 }
 
+/// What is written without gaps, in stretches that begin and end within cache lines, past the caches: they are joined in
+/// a buffer, because a line that is written in two steps takes longer than ten in one. Only the ends of it all are stored
+/// as usual.
+struct JoinedLines {
+  private let buffer: UnsafeMutableRawPointer
+  /// Where what is in the buffer goes, from the start of a line on; the part of the buffer that is filled.
+  private var line: UnsafeMutableRawPointer
+  private var filled: Range<Int>
+
+  /// - buffer: aligned to 64, with room for the longest stretch and two lines.
+  @inline(__always)
+  init(_ y: UnsafeMutableRawPointer, _ buffer: UnsafeMutableRawPointer) {
+    let start = Int(bitPattern: y) & 63
+    self.buffer = buffer
+    line = y - start
+    filled = start..<start
+  }
+
+  /// Where the next stretch is to be written.
+  @inline(__always) var end: UnsafeMutableRawPointer { buffer + filled.upperBound }
+
+  /// Takes a stretch of so many bytes that was written there.
+  @inline(never)
+  mutating func append(_ bytes: Int) {
+    let end = filled.upperBound &+ bytes, whole = end & ~63
+    var i = 0
+    if filled.lowerBound > 0 && whole > 0 {
+      (line + filled.lowerBound).copyMemory(from: buffer + filled.lowerBound, byteCount: 64 &- filled.lowerBound)
+      i = 64
+    }
+    while i < whole {
+      F32.store(line + i, 0, F32.load(buffer + i, 0, as: Float.self), streams: true)
+      i &+= 64
+    }
+    filled = (whole > 0 ? 0 : filled.lowerBound)..<end &- whole
+    line += whole
+    F32.store(buffer, 0, F32.load(buffer + whole, 0, as: Float.self))
+  }
+
+  /// Writes what is left of a line.
+  @inline(__always)
+  func finish() {
+    (line + filled.lowerBound).copyMemory(from: buffer + filled.lowerBound, byteCount: filled.count)
+  }
+}
+
 /// Vectors of `count` elements: where each starts, and how many elements it has.
 @inline(__always)
 func forVectors(from first: Int = 0, _ count: Int, _ body: (_ i: Int, _ length: Int) -> Void) {

@@ -147,6 +147,13 @@ extension nk_job {
     return element(s, 0) / Int(segment) % Int(parameters)
   }
 
+  /// The same for set `s`, all of which has one parameter, after that of the set before it.
+  @inline(__always)
+  func nextParameter(_ previous: Int, _ s: Int) -> Int {
+    if segment != run { return firstParameter(s) }
+    return previous &+ 1 == Int(parameters) ? 0 : previous &+ 1
+  }
+
   /// Stretches of `count` elements from index `first` on that have one parameter, or, where neighbours have different
   /// ones, neighbouring parameters.
   @inline(__always)

@@ -193,10 +193,7 @@ extension nk_job {
         applyUniformly(
           E.self, x + offset.x &* E.size, y + offset.y &* E.size, Int(run), standards[k], gamma: gamma, beta: beta)
       }
-      if hasParameters {
-        let next = parameter &+ 1 == Int(parameters) ? 0 : parameter &+ 1
-        parameter = segment == run ? next : firstParameter(first &+ k &+ 1)
-      }
+      if hasParameters { parameter = nextParameter(parameter, first &+ k &+ 1) }
     }
   }
 

@@ -83,6 +83,13 @@ struct GradientChunkSums<E: Element, D: Derivative> {
   var joined: (h: SIMD16<N>, hz: SIMD16<N>, beside: SIMD16<N>) { (even.h + odd.h, even.hz + odd.hz, beside) }
 
   @inline(__always)
+  var total: nk_gradient_sums {
+    let sums = joined
+    return nk_gradient_sums(
+      h: nk_sum_f64(N.widen(sums.h)), hz: nk_sum_f64(N.widen(sums.hz)), beside: nk_sum_f64(N.widen(sums.beside)))
+  }
+
+  @inline(__always)
   mutating func clear() {
     even = GradientLaneSums<N>()
     odd = even
@@ -91,7 +98,7 @@ struct GradientChunkSums<E: Element, D: Derivative> {
 }
 
 /// Elements that are summed in the type of computation before the sums are joined in Double.
-private let gradientChunkLength = 1024
+let gradientChunkLength = 1024
 
 /// Sums over runs that one value of `standard` standardizes.
 struct GradientSummation<E: Element, D: Derivative> {
@@ -120,10 +127,7 @@ struct GradientSummation<E: Element, D: Derivative> {
 
   @inline(__always)
   private mutating func join() {
-    let sums = chunk.joined
-    total.h += nk_sum_f64(N.widen(sums.h))
-    total.hz += nk_sum_f64(N.widen(sums.hz))
-    total.beside += nk_sum_f64(N.widen(sums.beside))
+    total.add(chunk.total)
     chunk.clear()
     pending = 0
   }
@@ -213,62 +217,48 @@ extension nk_job {
   }
 }
 
-extension nk_job {
-  /// Whether sets are rows that one chunk holds, with a gamma for each element, and epsilon is inside of the root.
+/// Sums of stretches of which each fits one chunk: those of four are joined side by side.
+struct FoldedGradientSums {
+  private let h, hz, beside: FoldedSums
+
+  /// In memory for `most` stretches.
   @inline(__always)
-  func areShortGradientRows<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Bool {
-    NK_FOUR_VECTORS != 0 && D.isFrequent && E.Natural.self == Float.self && Int(parameter_form) == NK_ELEMENTS
-      && hasGammasOfRows && Int(run) <= gradientChunkLength && Int(gradient) == NK_GRADIENT_FORMED
-      && Int(rule) == NK_INSIDE_SQRT && (Int(statistic) == NK_MOMENTS || Int(statistic) == NK_MEAN_SQUARE)
+  init(_ memory: UnsafeMutableRawPointer, most: Int) {
+    h = FoldedSums(memory)
+    hz = FoldedSums(memory + FoldedSums.bytes(most))
+    beside = FoldedSums(memory + 2 &* FoldedSums.bytes(most))
   }
 
-  /// The gradients of four such rows at most, whose sums are joined and finished side by side.
-  @inline(never)
-  func finishShortGradientRows<E: Element>(_: E.Type, _ count: Int, _ scratch: GradientScratch) {
-    let weights = ElementWeights(gammas: UnsafeRawPointer(gammas))
-    for k in 0..<count {
-      var chunk = GradientChunkSums<E, AlongValue>(scratch.standards[k], reach: 0)
-      let start = scratch.starts[k]
-      chunk.add(start.x, start.dy, 0, Int(run), weights)
-      let sums = chunk.joined
-      scratch.folded(0).set(k, sums.h)
-      scratch.folded(1).set(k, sums.hz)
-      scratch.folded(2).set(k, sums.beside)
-    }
-    // The first row stands in for those that are missing.
-    for k in count..<4 { scratch.standards[k] = scratch.standards[0] }
-    if count < 4 { for quantity in 0..<3 { scratch.folded(quantity).fill(count) } }
-    let h = scratch.folded(0).total(0), hz = scratch.folded(1).total(0), beside = scratch.folded(2).total(0)
-    finishFourGradients(h, hz, beside, scratch)
+  @inline(__always)
+  func set<E: Element, D: Derivative>(_ k: Int, _ chunk: GradientChunkSums<E, D>) {
+    let sums = chunk.joined
+    h.set(k, sums.h)
+    hz.set(k, sums.hz)
+    beside.set(k, sums.beside)
   }
 
-  /// What `correct` and `gradient` do for one set, for four.
+  /// Lets the first stretch stand in for those that are missing, from `count` on, to a whole number of fours.
   @inline(__always)
-  private func finishFourGradients(
-    _ h: SIMD4<Double>, _ hz: SIMD4<Double>, _ beside: SIMD4<Double>, _ scratch: GradientScratch
-  ) {
-    let zero = SIMD4<Double>(repeating: 0)
-    var slopes = hz, means = zero
-    var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
-    nk_transpose(scratch.standards, &columns)
-    if Int(statistic) == NK_MOMENTS {
-      var errors = beside * inverse_count
-      nk_clear_with(&errors, &columns.factor)
-      slopes -= errors * h
-      means = h * inverse_count
-      var residues = errors / columns.factor
-      nk_clear_with(&residues, &columns.factor)
-      columns.residue += residues
-      nk_transpose(&columns, scratch.standards)
-    }
-    slopes = -(slopes * inverse_count) * columns.factor
-    var shifts = -means * columns.factor
-    nk_pair(&slopes, &shifts, scratch.gradients)
+  func fill(_ count: Int) {
+    h.fill(count)
+    hz.fill(count)
+    beside.fill(count)
+  }
+
+  /// The sums of four stretches from `k` on.
+  @inline(__always)
+  func total(_ k: Int) -> (h: SIMD4<Double>, hz: SIMD4<Double>, beside: SIMD4<Double>) {
+    (h.total(k), hz.total(k), beside.total(k))
   }
 }
 
-extension GradientScratch {
-  /// Sums of one quantity over each of four rows.
-  @inline(__always)
-  fileprivate func folded(_ quantity: Int) -> FoldedSums { FoldedSums(rest + quantity &* FoldedSums.bytes(4)) }
+/// The sums of `count` neighbouring elements, one chunk at most, as the k-th of `folded`.
+@inline(never)
+func foldGradientSums<E: Element, W: Weights>(
+  _: E.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ standard: nk_standard, _ weights: W,
+  _ folded: FoldedGradientSums, _ k: Int
+) {
+  var chunk = GradientChunkSums<E, AlongValue>(standard, reach: 0)
+  chunk.add(x, dy, 0, count, weights)
+  folded.set(k, chunk)
 }

@@ -43,7 +43,7 @@ extension nk_job {
       if phase == NK_GRADIENT_WHOLE {
         runStrip(E.self, R.self, task, memory)
       } else {
-        partOfGradient(E.self, R.Change.self, phase, task)
+        partOfGradient(E.self, R.Change.self, phase, task, memory)
       }
       task &+= 1
     }
@@ -63,16 +63,17 @@ extension nk_job {
   ) {
     let sums = ParameterSums<E.Natural>(self, strip: strip)
     let areRows = Int(parameter_form) == NK_ELEMENTS && setSize &* E.size &* 2 &* mostRows <= mostBytes
-    let isScattered = R.Change.isFrequent && isScattered(elementSize: E.size)
-    let together = areRows ? mostRows : isScattered ? mostScatteredSets : 1
+    let smallSets = smallSetsTogether(E.self, R.Change.self)
+    let together = areRows ? mostRows : max(1, smallSets)
     let end = min((strip &+ 1) &* Int(strip_units), Int(units))
     var s = strip &* Int(strip_units), recent = 0
     while s < end {
       let count = min(together, end &- s)
-      if isScattered {
-        scatteredGradients(E.self, R.self, s, count, memory, sums)
+      standardizeSets(E.self, R.self, s, count, memory, GradientScratch(memory).standards)
+      if smallSets > 1 {
+        smallSetGradients(E.self, s, count, memory, sums)
       } else {
-        wholeGradients(E.self, R.self, s, count, memory, sums)
+        wholeGradients(E.self, R.Change.self, s, count, memory, sums)
       }
       s &+= count
       recent &+= count &* Int(reduced.extent)
@@ -84,20 +85,20 @@ extension nk_job {
     if Int(parameter_form) == NK_ELEMENTS { sums?.join(0, Int(parameters)) }
   }
 
+  /// The gradients of `count` sets that are standardized.
   @inline(never)
-  private func wholeGradients<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer,
+  private func wholeGradients<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer,
     _ sums: ParameterSums<E.Natural>?
   ) {
     let scratch = GradientScratch(memory)
-    standardizeSets(E.self, R.self, first, count, memory, scratch.standards)
     for k in 0..<count { scratch.starts[k] = gradientStart(E.self, first &+ k) }
-    if needs_gradient_sums != 0 && areShortGradientRows(E.self, R.Change.self) {
+    if needs_gradient_sums != 0 && areShortGradientRows(E.self, D.self) {
       finishShortGradientRows(E.self, count, scratch)
     } else {
       for k in 0..<count {
         scratch.totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0)
-        if needs_gradient_sums != 0 { sumGradients(E.self, R.Change.self, first &+ k, k, scratch, sums) }
+        if needs_gradient_sums != 0 { sumGradients(E.self, D.self, first &+ k, k, scratch, sums) }
       }
       for k in 0..<count {
         scratch.gradients[k] = finishGradient(first &+ k, scratch.totals[k], &scratch.standards[k], sums)
@@ -112,7 +113,7 @@ extension nk_job {
       let start = scratch.starts[k]
       for piece in 0..<Int(pieces) {
         applyGradient(
-          E.self, R.Change.self, first &+ k, piece, start, scratch.standards[k], scratch.gradients[k], sums)
+          E.self, D.self, first &+ k, piece, start, scratch.standards[k], scratch.gradients[k], sums)
       }
     }
   }
@@ -160,14 +161,19 @@ extension nk_job {
   /// One task of the phases in which several threads share a set. They have no sums of parameters but those of sets
   /// that have parameters of their own.
   @inline(never)
-  private func partOfGradient<E: Element, D: Derivative>(_: E.Type, _: D.Type, _ phase: Int, _ task: Int) {
+  private func partOfGradient<E: Element, D: Derivative>(
+    _: E.Type, _: D.Type, _ phase: Int, _ task: Int, _ memory: UnsafeMutableRawPointer
+  ) {
     let isSet = phase == NK_GRADIENT_FINISH
     let s = isSet ? task : task / Int(pieces), piece = task &- s &* Int(pieces)
     let start = gradientStart(E.self, s)
     switch phase {
     case NK_GRADIENT_SUMS:
-      gradient_sums[task] = pieceGradientSums(
-        E.self, D.self, s, piece, start.x, start.dy, standards[s], nil)
+      if smallSetsTogether(E.self, D.self) > 1 {
+        gradient_sums[task] = smallSetSums(E.self, piece, start, standards[s], memory)
+      } else {
+        gradient_sums[task] = pieceGradientSums(E.self, D.self, s, piece, start.x, start.dy, standards[s], nil)
+      }
     case NK_GRADIENT_FINISH:
       var total = nk_gradient_sums(h: 0, hz: 0, beside: 0)
       if needs_gradient_sums != 0 {

@@ -20,6 +20,8 @@ struct RunScratch<N: Arithmetic> {
   let standards: UnsafeMutablePointer<nk_standard>
   /// Of rows.
   let terms: RowTerms<N>
+  /// More, aligned to 64.
+  let rest: UnsafeMutableRawPointer
 
   @inline(__always)
   init(_ base: UnsafeMutableRawPointer) {
@@ -29,6 +31,7 @@ struct RunScratch<N: Arithmetic> {
     folded = (FoldedSums(base + 32 &* mostSets), FoldedSums(base + 64 &* mostSets))
     standards = (base + 96 &* mostSets).assumingMemoryBound(to: nk_standard.self)
     terms = RowTerms(base + 128 &* mostSets)
+    rest = base + runScratchBytes
   }
 
   /// The shifts of four sets from `k` on. They are Float.
@@ -56,6 +59,9 @@ extension nk_job {
       scratch.terms.clear()
       let fitting = min(mostSets, mostBytes / (setSize &* E.size))
       let together = fitting >= 4 ? fitting & ~3 : max(1, fitting)
+      if R.Change.isFrequent && Int(streams) == NK_STREAMS_JOINED {
+        return joinedSets(E.self, R.self, begin, end, together, scratch)
+      }
       var s = begin
       while s < end {
         let count = min(together, end &- s)
@@ -78,7 +84,29 @@ extension nk_job {
     return (x + offset.x &* E.size, y.map { $0 + offset.y &* E.size })
   }
 
-  @inline(__always)
+  /// The same for sets whose y is joined to whole lines: they write to a buffer, which then goes past the caches.
+  @inline(never)
+  private func joinedSets<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ begin: Int, _ end: Int, _ together: Int, _ scratch: RunScratch<E.Natural>
+  ) {
+    guard let y else { return }
+    let bytes = Int(run) &* E.size
+    var lines = JoinedLines(y + begin &* bytes, scratch.rest)
+    var job = self
+    job.streams = Int32(NK_STREAMS_NOT)
+    if ahead == 0 { job.ahead = Int64(together &* Int(kept.axis.0.x_stride) &* E.size) }
+    var s = begin
+    while s < end {
+      let count = min(together, end &- s)
+      job.y = lines.end - s &* bytes
+      job.wholeSets(E.self, R.self, s, count, scratch)
+      lines.append(count &* bytes)
+      s &+= count
+    }
+    lines.finish()
+  }
+
+  @inline(never)
   private func wholeSets<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {

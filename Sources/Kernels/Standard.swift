@@ -55,10 +55,21 @@ extension nk_job {
     return standard
   }
 
+  /// What `factor` is for one, for four. The rule is not NK_FLOOR.
+  @inline(__always)
+  private func fourFactors(_ quantities: SIMD4<Double>) -> SIMD4<Double> {
+    var divisors = quantities + epsilon
+    if Int(rule) == NK_INSIDE_SQRT { nk_root(&divisors) }
+    nk_inverse(&divisors)
+    return divisors
+  }
+
   /// Whether `finishFour` does what `finish` would.
   @inline(__always)
   var canFinishFour: Bool {
-    Int(rule) == NK_INSIDE_SQRT && (spread == nil || Int(spread_kind) == NK_FACTOR) && moments == nil && set_sums == nil
+    guard moments == nil && set_sums == nil else { return false }
+    if Int(statistic) == NK_SQUARE_SUM { return Int(rule) == NK_ADDED }
+    return Int(rule) == NK_INSIDE_SQRT && (spread == nil || Int(spread_kind) == NK_FACTOR)
   }
 
   /// What `finish` does for one set, for sets `first` to `first + count - 1`, four at most, whose sums were formed in
@@ -86,9 +97,8 @@ extension nk_job {
       residues -= means
       residues += deltas
     }
-    quantities *= inverse_count
-    var factors = quantities + epsilon
-    nk_inverse_root(&factors)
+    if R.isCentred || Int(statistic) != NK_SQUARE_SUM { quantities *= inverse_count } else { nk_root(&quantities) }
+    let factors = fourFactors(quantities)
     if count == 4 {
       var results = (means, residues, factors, quantities)
       nk_transpose(&results, standards)
@@ -98,7 +108,10 @@ extension nk_job {
       }
     }
     if let mean { for k in 0..<count { put(mean, first &+ k, means[k], as: Float.self) } }
-    if let spread { for k in 0..<count { put(spread, first &+ k, factors[k], as: Float.self) } }
+    if let spread {
+      let spreads = Int(spread_kind) == NK_NORM ? quantities : factors
+      for k in 0..<count { put(spread, first &+ k, spreads[k], as: Float.self) }
+    }
     return (means, residues, factors)
   }
 
@@ -124,8 +137,7 @@ extension nk_job {
   /// Whether `givenFour` does what `given` would.
   @inline(__always)
   var canGiveFour: Bool {
-    given_spread != nil
-      && (Int(source) == NK_FROM_FACTOR || Int(source) == NK_FROM_VARIANCE && Int(rule) == NK_INSIDE_SQRT)
+    given_spread != nil && (Int(source) == NK_FROM_FACTOR || Int(source) != NK_FROM_MOMENTS && Int(rule) != NK_FLOOR)
   }
 
   /// What `given` is for one set, for four from `s` on, whose statistics are Float.
@@ -135,11 +147,7 @@ extension nk_job {
     var means = SIMD4<Double>(repeating: 0), quantities = means
     if let given_mean { nk_get_four_f32(given_mean + s &* 4, &means) }
     nk_get_four_f32(given_spread + s &* 4, &quantities)
-    var factors = quantities
-    if Int(source) == NK_FROM_VARIANCE {
-      factors += epsilon
-      nk_inverse_root(&factors)
-    }
+    let factors = Int(source) == NK_FROM_FACTOR ? quantities : fourFactors(quantities)
     var results = (means, SIMD4<Double>(repeating: 0), factors, quantities)
     nk_transpose(&results, standards)
   }

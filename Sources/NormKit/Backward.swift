@@ -54,23 +54,23 @@ extension Request {
     guard job.dx != nil || wantsParameters else { return }
     guard runs.elements > 0 else { return writeParameters(nil) }
     let parameters = Int(job.parameters)
+    view.enter(&job)
     if job.gamma == nil && !wantsParameters {
       job.parameters = 1
       job.segment = .max
     }
-    view.enter(&job)
     job.cut()
     job.chooseParameterForm()
     job.chooseStreams(
       bytes: runs.elements &* types.dataSize, elementSize: types.dataSize, threads: nk_thread_count())
     job.room = Int64(Int(job.parameters) + Int(NK_MARGIN))
     let threads = threadsWorth(bytes: 2 * runs.elements &* types.statisticsSize)
-    let isShared = job.isWorthSharing(threads) && isShareable(sets)
-    cutIntoStrips(isShared ? 1 : threads)
+    let isOwn = hasOwnParameters(sets), isShared = job.isWorthSharing(threads) && isOwn
+    cutIntoStrips(isShared ? 1 : threads, haveSums: !isOwn)
 
     let needsGammas = job.gamma != nil || Int(job.parameter_form) == NK_ELEMENTS
-    let sums = !wantsParameters ? 0 : threads > 1 || job.strips == 1 ? Int(job.strips) : 2
-    let memory = GradientMemory(gammas: needsGammas ? Int(job.parameters) : 0, room: Int(job.room), sums: sums)
+    let copies = !wantsParameters ? 0 : isOwn ? 1 : threads > 1 || job.strips == 1 ? Int(job.strips) : 2
+    let memory = GradientMemory(gammas: needsGammas ? Int(job.parameters) : 0, sums: copies * doublesOfStrip)
     defer { memory.free() }
     guard memory.isComplete else { throw Refusal(NORMKIT_ERROR_MEMORY) }
     if needsGammas {
@@ -81,26 +81,32 @@ extension Request {
     let isOfSums = Int(job.gradient) == NK_GRADIENT_FORMED && Int(job.statistic) != NK_GIVEN
     job.needs_gradient_sums = wantsParameters || isOfSums ? 1 : 0
     let isDone = isShared && job.shareGradients(threads, with: kernel)
-    if !isDone { runStrips(threads, memory.sums, with: kernel) }
+    if !isDone { runStrips(threads, isOwn ? nil : memory.sums, with: kernel) }
     job.parameters = Int64(parameters)
     writeParameters(memory.sums)
   }
 
-  /// Cuts units into strips. Where there are sums for parameters, strips form them on their own, so that the cuts
-  /// depend on the shape alone; those of units that threads share are of parameters that no other unit has.
-  private mutating func cutIntoStrips(_ threads: Int) {
+  /// Cuts units into strips. Those that have sums for parameters each form them on their own, so that the cuts depend on
+  /// the shape alone.
+  private mutating func cutIntoStrips(_ threads: Int, haveSums: Bool) {
     let least = max(stripElements, elementsPerParameter * Int(job.parameters))
-    let most = wantsParameters ? min(mostStrips, runs.elements / least) : threads == 1 ? 1 : threads * 8
+    let most = haveSums ? min(mostStrips, runs.elements / least) : threads == 1 ? 1 : threads * 8
     job.strip_units = (job.units - 1) / Int64(max(1, most)) + 1
     job.strips = (job.units - 1) / job.strip_units + 1
   }
 
+  /// Numbers in the sums of one strip.
+  private var doublesOfStrip: Int {
+    let isByElement = Int(job.parameter_form) == NK_ELEMENTS || Int(job.parameter_form) == NK_SEGMENTS
+    return Int(job.room) * Int(isByElement ? NK_PARAMETER_SUMS : NK_DBETA + 1)
+  }
+
   /// Runs strip by strip: on several threads, or in turns that share one buffer for the sums of a strip, which is added
-  /// to the first.
+  /// to the first. `sums` is nil if there are none, or all units add to the same.
   private mutating func runStrips(_ threads: Int, _ sums: UnsafeMutablePointer<Double>?, with kernel: nk_kernel) {
-    let stride = Int(job.room) * NK_PARAMETER_SUMS
+    let stride = doublesOfStrip
     if threads > 1 && job.strips > 1 {
-      job.sums_stride = Int64(stride)
+      job.sums_stride = sums == nil ? 0 : Int64(stride)
       job.parallel(NK_GRADIENT_WHOLE, job.strips, threads, with: kernel)
       guard let sums else { return }
       for strip in 1..<Int(job.strips) { addSums(sums + strip * stride, to: sums) }
@@ -116,12 +122,14 @@ extension Request {
     }
   }
 
-  /// Whether several threads may share a unit: not where they would add to the gradient of the same parameter.
-  private func isShareable(_ sets: Int) -> Bool {
+  /// Whether no two units add to the gradient of the same parameter. Several threads may then share a unit, too, and all
+  /// units the sums.
+  private func hasOwnParameters(_ sets: Int) -> Bool {
     if !wantsParameters { return true }
     switch Int(job.parameter_form) {
     case NK_ONE_PER_SET: return Int(job.parameters) == sets
-    case NK_LANES: return job.kept.extent == 1 && job.parameters * job.segment == job.lanes * job.run
+    case NK_LANES:
+      return job.kept.extent == 1 && job.segment <= job.run && job.parameters * job.segment == job.lanes * job.run
     default: return false
     }
   }
@@ -199,13 +207,13 @@ private struct GradientMemory {
   let sums: UnsafeMutablePointer<Double>?
   let isComplete: Bool
 
-  /// - gammas: how many; 0 for none. sums: for how many strips.
-  init(gammas count: Int, room: Int, sums strips: Int) {
+  /// - gammas: how many; 0 for none. sums: how many numbers.
+  init(gammas count: Int, sums doubles: Int) {
     let gammas = count == 0 ? nil : nk_allocate(Int64((count + Int(NK_MARGIN)) * 8))
-    let sums = strips == 0 ? nil : nk_allocate_zeros(Int64(strips * room * Int(NK_PARAMETER_SUMS) * 8))
+    let sums = doubles == 0 ? nil : nk_allocate_zeros(Int64(doubles * 8))
     self.gammas = gammas
     self.sums = sums?.assumingMemoryBound(to: Double.self)
-    isComplete = (gammas != nil || count == 0) && (sums != nil || strips == 0)
+    isComplete = (gammas != nil || count == 0) && (sums != nil || doubles == 0)
   }
 
   func free() {

@@ -209,7 +209,7 @@ private struct Stages {
     var stage = stage(NK_GATHER, dtype)
     stage.other = other.map { $0 + place.offset(step) * size(dtype) }
     stage.other_step = Int64(place.step(step))
-    run(&stage)
+    write(&stage, to: nil, step: 0, dtype)
   }
 
   /// Neighbours that share a parameter.
@@ -254,10 +254,11 @@ private struct Stages {
 
   /// Rows without gaps become one, for stages to which all elements are alike.
   private func joinRows(of stage: inout nk_stage) {
-    let isInPlace = stage.destination == nil, isAhead = stage.ahead != nil
-    guard stage.source == nil && stage.other == nil && stage.bias == nil && stage.work_step == stage.length
-      && (isInPlace || stage.destination_step == stage.length)
-      && (!isAhead || stage.ahead_step == stage.length * stage.ahead_size)
+    guard stage.bias == nil && stage.work_step == stage.length
+      && (stage.source == nil || stage.source_step == stage.length)
+      && (stage.other == nil || stage.other_step == stage.length)
+      && (stage.destination == nil || stage.destination_step == stage.length)
+      && (stage.ahead == nil || stage.ahead_step == stage.length * stage.ahead_size)
     else { return }
     stage.length *= stage.rows
     stage.destination_step = stage.length

@@ -6,6 +6,10 @@ import NormKitFloor
 /// Bytes of neighbours from which on it pays although they do not begin and end where cache lines do.
 let leastUnaligned = 512
 
+/// Bytes of a set that is joined with its neighbours to whole lines, if they do not begin and end where lines do. Longer
+/// ones have few such ends, and joining what is shorter takes longer than memory does.
+private let joinedBytes = 256...2048
+
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
   /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
@@ -21,7 +25,19 @@ extension nk_job {
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }
     let isAligned = Int(bitPattern: target) % lineBytes == 0 && hasAlignedSteps(elementSize, isBackward)
     let isLong = mayBeginAnywhere(isBackward, elementSize) && neighbours &* elementSize >= leastUnaligned
-    if isAligned || isLong { streams = 1 }
+    if isAligned {
+      streams = Int32(NK_STREAMS)
+    } else if areJoined(elementSize) {
+      streams = Int32(NK_STREAMS_JOINED)
+    } else if isLong {
+      streams = Int32(NK_STREAMS)
+    }
+  }
+
+  /// Whether sets are runs that lie in y without gaps, and so short that it pays to join them.
+  private func areJoined(_ elementSize: Int) -> Bool {
+    gradient == Int32(NK_FORWARD) && Int(family) == NK_RUNS && reduced.extent == 1 && lanes == 1 && kept.count == 1
+      && kept.axis.0.y_stride == run && joinedBytes.contains(Int(run) &* elementSize)
   }
 
   /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.

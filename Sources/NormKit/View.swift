@@ -23,9 +23,11 @@ struct Steps {
   static func == (a: Steps, b: Steps) -> Bool { a.x == b.x && a.y == b.y && a.dx == b.dx }
 }
 
-/// Shorter runs are taken as columns, if there is a choice.
-private let shortRun = 64
-/// Where nothing is summed: times the rows that the same coefficients serve, 8 of them at most.
+/// Shorter runs are taken as columns, if there is a choice, but for sets of so few runs that columns would not be worth
+/// what is done for each of their lanes: not more than this part of a run's length.
+private let shortRun = 64, shortestRun = 16
+private let fewRuns = 4, fewRunsOfWideGradients = 2
+/// Where nothing is summed: times the rows that the same coefficients serve, 32 of them at most.
 private let shortGivenRun = 16
 
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
@@ -86,9 +88,12 @@ struct View: ~Copyable {
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
     let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isForwardOfGiven = isGiven && job.gradient == Int32(NK_FORWARD)
-    let givenRun = shortGivenRun * Int(min(reduced.extent, 8))
-    let isShort = run < (isForwardOfGiven ? givenRun : shortRun)
+    let isForward = job.gradient == Int32(NK_FORWARD), isForwardOfGiven = isGiven && isForward
+    let givenRun = shortGivenRun * Int(min(reduced.extent, 32))
+    let part = isForward || NormKit.size(job.dtype) == 2 ? fewRuns : fewRunsOfWideGradients
+    // Gradients of elements that have a gamma each are summed run by run, which columns do not depend on.
+    let areFew = run >= shortestRun && run / part >= reduced.extent && (isForward || job.segment >= run)
+    let isShort = isForwardOfGiven ? run < givenRun : run < shortRun && !areFew
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))

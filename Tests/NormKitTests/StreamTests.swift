@@ -52,9 +52,17 @@ import Testing
     #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1041, gradientForm: NK_ONE_PER_SET))
   }
 
+  @Test func shortSetsAreJoined() {
+    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 64, behind: 4))
+    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 65))
+    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 60))
+    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 120, dtype: NORMKIT_BF16))
+    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 65, gradientForm: NK_ONE_PER_SET))
+  }
+
   @Test func shortPiecesAtLinesOnly() {
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 64))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 64, behind: 4))
+    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 16))
+    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 16, behind: 4))
     #expect(!streams(kept: 1, rows: 8, lanes: 64, run: 65))
     #expect(!streams(kept: 2, rows: 1000, lanes: 65, run: 1))
     #expect(!streams(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 100))

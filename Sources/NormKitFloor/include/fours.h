@@ -56,11 +56,14 @@ NK_INLINE void nk_clear_with(void *p, const void *other) {
     nk_f64x4_there *v = p;
     *v = (nk_f64x4)((nk_i64x4)*v & ~(*(const nk_f64x4_there *)other == 0));
 }
-/* 1 / sqrt(v), but 0 for 0. */
-NK_INLINE void nk_inverse_root(void *p) {
+/* 1 / v, but 0 for 0. */
+NK_INLINE void nk_inverse(void *p) {
     nk_f64x4_there *v = p;
-    nk_f64x4 root = __builtin_elementwise_sqrt(*v);
-    *v = (nk_f64x4)((nk_i64x4)(1 / root) & ~(root == 0));
+    *v = (nk_f64x4)((nk_i64x4)(1 / *v) & ~(*v == 0));
+}
+NK_INLINE void nk_root(void *p) {
+    nk_f64x4_there *v = p;
+    *v = __builtin_elementwise_sqrt(*v);
 }
 
 /* Whether all are at least `least`, and finite. */

@@ -148,10 +148,8 @@ typedef struct {
 
     const void *x;
     void *y;                                    /* NULL: statistics only */
-    int32_t streams;                            /* whether y (backward: dx) is written past the caches: its address is
-                                                   a multiple of an element, and, in bf16 channels last and backward
-                                                   passes of rows of halves and over channels, that of every run and
-                                                   row of lanes of 64 bytes */
+    int32_t streams;                            /* whether y (backward: dx) is written past the caches, and how: see
+                                                   below */
     int64_t ahead;                              /* rows with a parameter for each element: bytes from x to what is
                                                    read next, which is brought near; 0: the rows behind these, if they
                                                    are short or come from memory */
@@ -237,6 +235,16 @@ enum {
     NK_GRADIENT_FINISH = 7,
     NK_GRADIENT_APPLY = 8,
     NK_STAGE = 9
+};
+
+/* How a job writes past the caches. */
+enum {
+    NK_STREAMS_NOT = 0,
+    NK_STREAMS = 1,         /* the address of what is written is a multiple of an element, and, in bf16 channels last and
+                               backward passes of rows of halves and over channels, that of every run and row of lanes
+                               of 64 bytes */
+    NK_STREAMS_JOINED = 2   /* the same for runs that are sets, of 2048 bytes at most, and lie in y without gaps: they
+                               are joined to whole cache lines first; forward only */
 };
 
 /* Working memory of a kernel: an entry for each lane of a block of columns, or for a few sets of runs. Arrays of lanes

@@ -53,7 +53,10 @@ extension nk_job {
       }
     }
     finishGradients(block, scratch, sums)
-    spreadStandards(E.Natural.self, block, scratch)
+    // Rows with a parameter of their own ask for the residues, and a given gradient changes factors.
+    if Int(parameter_form) == NK_ROWS || Int(gradient) != NK_GRADIENT_FORMED {
+      spreadStandards(E.Natural.self, block, scratch)
+    }
     spreadGradients(E.Natural.self, block, scratch)
     if dx != nil || sums != nil && Int(parameter_form) == NK_ROWS {
       applyColumnGradients(
@@ -106,8 +109,13 @@ extension nk_job {
   /// Spreads what standardizes each set of the block over its lanes.
   @inline(never)
   private func spreadStandards<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
-    let run = Int(run)
-    for m in 0..<block.sets {
+    let run = Int(run), isOfFours = NK_FOUR_VECTORS != 0 && N.self == Float.self && run == 1
+    var m = 0
+    while isOfFours && m &+ 4 <= block.sets {
+      spreadFourStandards(m, scratch)
+      m &+= 4
+    }
+    while m < block.sets {
       let standard = scratch.forward.standards[m]
       let mean = N.narrow(standard.mean), factor = N.narrow(standard.factor), quantity = N.narrow(reach(standard))
       let offset = N.narrow(standard.offset(scale: standard.factor, beta: 0))
@@ -117,7 +125,22 @@ extension nk_job {
         scratch.offset(N.self)[j] = offset
         scratch.quantity(N.self)[j] = quantity
       }
+      m &+= 1
     }
+  }
+
+  /// The same for four sets of one lane each.
+  @inline(__always)
+  private func spreadFourStandards(_ m: Int, _ scratch: ColumnGradientScratch) {
+    let zero = SIMD4<Double>(repeating: 0)
+    var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
+    nk_transpose(scratch.forward.standards + m, &columns)
+    var offsets = zero - columns.residue * columns.factor + zero
+    nk_put_four_f32(&columns.mean, scratch.mean(Float.self) + m)
+    nk_put_four_f32(&columns.factor, scratch.factor(Float.self) + m)
+    nk_put_four_f32(&offsets, scratch.offset(Float.self) + m)
+    if Int(statistic) == NK_ABSOLUTE_SUM { columns.quantity = zero }
+    nk_put_four_f32(&columns.quantity, scratch.quantity(Float.self) + m)
   }
 
   /// Adds what the residues of means give to the sums of the block's lanes.
@@ -146,7 +169,15 @@ extension nk_job {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
     var parameters = LaneParameterIndices(self, block)
     if needs_gradient_sums != 0 { addOffsets(block, scratch) }
-    for m in 0..<block.sets {
+    var m = 0
+    if isByLane && areLanesSets(block) && canFinishFourGradients(N.self) {
+      while m &+ 4 <= block.sets {
+        finishFourLanes(m, block.lane % Int(self.parameters) &+ m, scratch, parameterSums)
+        m &+= 4
+      }
+      if m < block.sets { parameters.skip(m) }
+    }
+    while m < block.sets {
       var total: nk_gradient_sums
       if isByLane && !isBySet {
         total = finishLanes(m, &parameters, scratch, parameterSums)
@@ -156,7 +187,41 @@ extension nk_job {
         if isByLane { weigh(&total, parameters.next(run), parameterSums) }
       }
       scratch.gradients[m] = gradient(block.firstSet &+ m, total, &scratch.forward.standards[m], as: N.self)
+      m &+= 1
     }
+  }
+
+  /// Whether each lane is a set, and neighbours have neighbouring parameters.
+  @inline(__always)
+  private func areLanesSets(_ block: ColumnBlock) -> Bool {
+    run == 1 && segment == 1 && block.lane % Int(parameters) &+ block.width <= Int(parameters)
+  }
+
+  /// The gradients of four such lanes, whose first parameter is `parameter`.
+  @inline(__always)
+  private func finishFourLanes<N: Arithmetic>(
+    _ m: Int, _ parameter: Int, _ scratch: ColumnGradientScratch, _ parameterSums: ParameterSums<N>?
+  ) {
+    let sums = scratch.sums
+    finishFourGradients(
+      SIMD4(sums.h, m), SIMD4(sums.hz, m), SIMD4(sums.beside, m), scratch.forward.standards + m, scratch.gradients + m
+    ) { h, hz in
+      if let parameterSums {
+        (SIMD4(parameterSums.dgamma, parameter) + hz).put(parameterSums.dgamma, parameter)
+        (SIMD4(parameterSums.dbeta, parameter) + h).put(parameterSums.dbeta, parameter)
+      }
+      let weights = fourWeights(parameter)
+      h *= weights
+      hz *= weights
+    }
+  }
+
+  /// What `weight` is for one parameter, for four. They are Float.
+  @inline(__always)
+  private func fourWeights(_ parameter: Int) -> SIMD4<Double> {
+    var weights = SIMD4<Double>(repeating: 1)
+    if let gammas { nk_get_four_f32(gammas + parameter &* F32.size, &weights) }
+    return weights * dy_scale
   }
 
   /// The sums of set `m` of a block, whose lanes have several parameters: lanes are weighed before they are added, in
@@ -189,8 +254,15 @@ extension nk_job {
   @inline(never)
   private func spreadGradients<N: Arithmetic>(_: N.Type, _ block: ColumnBlock, _ scratch: ColumnGradientScratch) {
     let run = Int(run), isByLane = Int(parameter_form) == NK_LANES, isBySet = haveSetsOneParameter
-    var parameters = LaneParameterIndices(self, block)
-    for m in 0..<block.sets {
+    var parameters = LaneParameterIndices(self, block), m = 0
+    if isByLane && areLanesSets(block) && NK_FOUR_VECTORS != 0 && N.self == Float.self {
+      while m &+ 4 <= block.sets {
+        spreadFourGradients(m, block.lane % Int(self.parameters) &+ m, scratch)
+        m &+= 4
+      }
+      if m < block.sets { parameters.skip(m) }
+    }
+    while m < block.sets {
       let gradient = scratch.gradients[m], standard = scratch.forward.standards[m], factor = standard.factor
       let offset = standard.offset(scale: factor, beta: 0)
       let shift = N.narrow(offset == 0 ? gradient.shift : gradient.shift + gradient.slope * offset)
@@ -202,7 +274,36 @@ extension nk_job {
         scratch.slope(N.self)[j] = slope
         scratch.scale(N.self)[j] = N.narrow(weight * factor)
       }
+      m &+= 1
     }
+  }
+
+  /// The same for four lanes that are sets, whose first parameter is `parameter`.
+  @inline(__always)
+  private func spreadFourGradients(_ m: Int, _ parameter: Int, _ scratch: ColumnGradientScratch) {
+    let zero = SIMD4<Double>(repeating: 0)
+    var columns = (mean: zero, residue: zero, factor: zero, quantity: zero), slopes = zero, shifts = zero
+    nk_transpose(scratch.forward.standards + m, &columns)
+    nk_unpair(scratch.gradients + m, &slopes, &shifts)
+    let offsets = zero - columns.residue * columns.factor + zero
+    shifts += slopes * offsets
+    var scales = fourWeights(parameter) * columns.factor
+    nk_put_four_f32(&shifts, scratch.shift(Float.self) + m)
+    nk_put_four_f32(&slopes, scratch.slope(Float.self) + m)
+    nk_put_four_f32(&scales, scratch.scale(Float.self) + m)
+  }
+}
+
+extension SIMD4<Double> {
+  /// Four numbers from `i` on.
+  @inline(__always)
+  fileprivate init(_ p: UnsafePointer<Double>, _ i: Int) {
+    self = UnsafeRawPointer(p + i).loadUnaligned(as: SIMD4<Double>.self)
+  }
+
+  @inline(__always)
+  fileprivate func put(_ p: UnsafeMutablePointer<Double>, _ i: Int) {
+    UnsafeMutableRawPointer(p + i).storeBytes(of: self, as: SIMD4<Double>.self)
   }
 }
 
@@ -217,6 +318,12 @@ private struct LaneParameterIndices {
     segment = Int(job.segment)
     index = block.lane / segment % parameters
     left = segment &- block.lane % segment
+  }
+
+  /// Passes `count` lanes that have a parameter each.
+  @inline(__always)
+  mutating func skip(_ count: Int) {
+    for _ in 0..<count { _ = next() }
   }
 
   /// That of the next `count` lanes, which have the same.

@@ -12,8 +12,8 @@ extension Element {
   }
 }
 
-/// What of `count` elements at `y` is written past the caches: those from `first` to `end - 1`, which are whole lines and
-/// whole vectors, or none.
+/// What of `count` elements at `y` is written past the caches: those from `first` to `end - 1`, which are whole lines
+/// and whole vectors, or none.
 struct StreamedLines {
   let first, end: Int
 
@@ -37,9 +37,9 @@ func bringJointNear(_ y: UnsafeMutableRawPointer) {
   if Int(bitPattern: y) & 63 != 0 { nk_prefetch_to_write(y) }
 }
 
-/// What is written without gaps, in stretches that begin and end within cache lines, past the caches: they are joined in
-/// a buffer, because a line that is written in two steps takes longer than ten in one. Only the ends of it all are stored
-/// as usual.
+/// What is written without gaps, in stretches that begin and end within cache lines, past the caches: they are joined
+/// in a buffer, because a line that is written in two steps takes longer than ten in one. Only the ends of it all are
+/// stored as usual.
 struct JoinedLines {
   private let buffer: UnsafeMutableRawPointer
   /// Where what is in the buffer goes, from the start of a line on; the part of the buffer that is filled.
@@ -55,10 +55,10 @@ struct JoinedLines {
     filled = start..<start
   }
 
-  /// Where the next stretch is to be written.
+  /// Where in the buffer the next stretch is to be put.
   @inline(__always) var end: UnsafeMutableRawPointer { buffer + filled.upperBound }
 
-  /// Takes a stretch of so many bytes that was written there.
+  /// Takes a stretch of so many bytes that was put there.
   @inline(never)
   mutating func append(_ bytes: Int) {
     let end = filled.upperBound &+ bytes, whole = end & ~63

@@ -9,7 +9,7 @@ private let mostBytes = 256 * 1024
 /// Where the elements of a set begin.
 struct GradientStart {
   let x, dy: UnsafeRawPointer
-  let dx: UnsafeMutableRawPointer?
+  var dx: UnsafeMutableRawPointer?
 }
 
 /// Working memory for the sets at hand.
@@ -64,14 +64,15 @@ extension nk_job {
     let sums = ParameterSums<E.Natural>(self, strip: strip)
     let areRows = Int(parameter_form) == NK_ELEMENTS && setSize &* E.size &* 2 &* mostRows <= mostBytes
     let smallSets = smallSetsTogether(E.self, R.Change.self)
-    let together = areRows ? mostRows : max(1, smallSets)
+    let together = areRows ? mostRows : smallSets
     let end = min((strip &+ 1) &* Int(strip_units), Int(units))
     var s = strip &* Int(strip_units), recent = 0
+    var lines = smallSets > 1 ? joinedLines(E.self, s, memory) : nil
     while s < end {
       let count = min(together, end &- s)
       standardizeSets(E.self, R.self, s, count, memory, GradientScratch(memory).standards)
       if smallSets > 1 {
-        smallSetGradients(E.self, s, count, memory, sums)
+        smallSetGradients(E.self, s, count, memory, sums, &lines)
       } else {
         wholeGradients(E.self, R.Change.self, s, count, memory, sums)
       }
@@ -83,6 +84,7 @@ extension nk_job {
       }
     }
     if Int(parameter_form) == NK_ELEMENTS { sums?.join(0, Int(parameters)) }
+    lines?.finish()
   }
 
   /// The gradients of `count` sets that are standardized.

@@ -1,4 +1,5 @@
-// Backward, from sums to gradients for four sets side by side, such as rows that are short enough for one chunk of sums.
+// Backward, from sums to gradients for four sets side by side, such as rows that are short enough for one chunk of
+// sums.
 
 import NormKitFloor
 
@@ -14,8 +15,8 @@ extension nk_job {
     }
   }
 
-  /// What `correct` and `gradient` do for one set, for four, which `standards` standardize; in between, `weigh` gets the
-  /// sums of h and of h * z.
+  /// What `correct` and `gradient` do for one set, for four, which `standards` standardize; in between, `weigh` gets
+  /// the sums of h and of h * z.
   @inline(__always)
   func finishFourGradients(
     _ h: SIMD4<Double>, _ hz: SIMD4<Double>, _ beside: SIMD4<Double>, _ standards: UnsafeMutablePointer<nk_standard>,
@@ -27,10 +28,10 @@ extension nk_job {
     var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
     nk_transpose(standards, &columns)
     if Int(statistic) == NK_MOMENTS {
-      var errors = beside * inverse_count
-      nk_clear_with(&errors, &columns.factor)
-      hz -= errors * h
-      var residues = errors / columns.factor
+      let errors = beside * inverse_count
+      var lost = errors * h, residues = errors / columns.factor
+      nk_clear_with(&lost, &columns.factor)
+      hz -= lost
       nk_clear_with(&residues, &columns.factor)
       columns.residue += residues
       nk_transpose(&columns, standards)
@@ -44,7 +45,10 @@ extension nk_job {
     } else {
       hz *= inverse_count
     }
-    var slopes = -hz * columns.factor, shifts = -means * columns.factor
+    // The negative of 0 is -0, as for one set.
+    nk_negate(&hz)
+    nk_negate(&means)
+    var slopes = hz * columns.factor, shifts = means * columns.factor
     nk_pair(&slopes, &shifts, gradients)
   }
 

@@ -1,6 +1,6 @@
-// Backward for sets that have one gamma each and are short, such as slices of weights, or consist of short runs that lie
-// far from each other, such as channels of small images, of which every sample has a few elements. Neighbouring sets are
-// taken together: the chains of operations that finish each overlap, and each stretch of memory is passed once.
+// Backward for sets that have one gamma each and are short, such as slices of weights, or consist of short runs that
+// lie far from each other, such as channels of small images, of which every sample has a few elements. Neighbouring
+// sets are taken together: the chains of operations that finish each overlap.
 
 import NormKitFloor
 
@@ -13,7 +13,7 @@ private let mostBytes = 16 * 1024
 private let shortRunBytes = 2048
 
 extension nk_job {
-  /// How many such sets are taken together; 1 if sets are not such.
+  /// How many such sets are taken together; 1 if sets are not such, or too large for two.
   @inline(__always)
   func smallSetsTogether<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Int {
     guard D.isFrequent && Int(parameter_form) == NK_ONE_PER_SET && Int(run) <= gradientChunkLength else { return 1 }
@@ -21,20 +21,33 @@ extension nk_job {
     return min(mostSmallSets, mostBytes / (2 &* Int(run) &* E.size))
   }
 
+  /// dx from set `first` on, if it is joined to whole lines.
+  @inline(__always)
+  func joinedLines<E: Element>(_: E.Type, _ first: Int, _ memory: UnsafeMutableRawPointer) -> JoinedLines? {
+    guard Int(streams) == NK_STREAMS_JOINED, let dx else { return nil }
+    return JoinedLines(dx + first &* Int(run) &* E.size, GradientScratch(memory).rest + 1024)
+  }
+
   /// The gradients of sets `first` to `first + count - 1`, of which there are `mostSmallSets` at most, and which are
-  /// standardized.
+  /// standardized. `lines`: what dx is joined to.
   @inline(never)
   func smallSetGradients<E: Element>(
-    _: E.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer, _ sums: ParameterSums<E.Natural>?
+    _: E.Type, _ first: Int, _ count: Int, _ memory: UnsafeMutableRawPointer, _ sums: ParameterSums<E.Natural>?,
+    _ lines: inout JoinedLines?
   ) {
-    let scratch = GradientScratch(memory), small = SmallSetScratch(scratch.totals)
-    for k in 0..<count { scratch.starts[k] = gradientStart(E.self, first &+ k) }
+    let scratch = GradientScratch(memory), small = SmallSetScratch(scratch.totals), bytes = Int(run) &* E.size
+    for k in 0..<count {
+      var start = gradientStart(E.self, first &+ k)
+      if let lines { start.dx = lines.end + k &* bytes }
+      scratch.starts[k] = start
+    }
     prepareSmallSets(E.Natural.self, first, count, small)
     if needs_gradient_sums != 0 {
       for piece in 0..<Int(pieces) { sumSmallSets(E.self, piece, count, scratch, small) }
     }
     finishSmallSets(first, count, scratch, small, sums)
-    if dx != nil { applySmallSets(E.self, count, scratch, small) }
+    if dx != nil { applySmallSets(E.self, count, scratch, small, streams: streams != 0 && lines == nil) }
+    lines?.append(count &* bytes)
   }
 
   /// Sets the parameters of the sets at hand.
@@ -95,7 +108,14 @@ extension nk_job {
     small.clearPiece()
     while f < end {
       let next = min(f &+ rows, end)
-      for k in 0..<count { sumRuns(E.self, f, next, k, scratch, folds ? folded : nil, small) }
+      for k in 0..<count {
+        let start = scratch.starts[k]
+        if folds && reduced.extent == 1 {
+          foldGradientSums(E.self, start.x, start.dy, Int(run), scratch.standards[k], NoWeights(), folded, k)
+        } else {
+          sumRuns(E.self, f, next, k, scratch, folds ? folded : nil, small)
+        }
+      }
       if folds { small.add(folded, count) }
       f = next
     }
@@ -119,7 +139,7 @@ extension nk_job {
 
   @inline(never)
   private func applySmallSets<E: Element>(
-    _: E.Type, _ count: Int, _ scratch: GradientScratch, _ small: SmallSetScratch
+    _: E.Type, _ count: Int, _ scratch: GradientScratch, _ small: SmallSetScratch, streams: Bool
   ) {
     for f in 0..<Int(reduced.extent) {
       let offset = reducedOffset(f)
@@ -129,7 +149,7 @@ extension nk_job {
         applyUniformGradient(
           E.self, AlongValue.self, start.x + offset.x &* E.size, start.dy + offset.y &* E.size,
           dx + offset.dx &* E.size, Int(run), scratch.standards[k], scratch.gradients[k], gamma: small.weights[k],
-          reach: 0, streams: streams != 0)
+          reach: 0, streams: streams)
       }
     }
   }
@@ -191,7 +211,7 @@ private struct SmallSetScratch {
     }
   }
 
-  /// Adds the piece at hand to the totals.
+  /// Adds the piece at hand to the totals. Those of sets that there are not are not asked for.
   @inline(never)
   func endPiece() {
     for quantity in 0..<3 {

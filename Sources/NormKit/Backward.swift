@@ -86,8 +86,8 @@ extension Request {
     writeParameters(memory.sums)
   }
 
-  /// Cuts units into strips. Those that have sums for parameters each form them on their own, so that the cuts depend on
-  /// the shape alone.
+  /// Cuts units into strips. Those that have sums for parameters each form them on their own, so that the cuts depend
+  /// on the shape alone.
   private mutating func cutIntoStrips(_ threads: Int, haveSums: Bool) {
     let least = max(stripElements, elementsPerParameter * Int(job.parameters))
     let most = haveSums ? min(mostStrips, runs.elements / least) : threads == 1 ? 1 : threads * 8
@@ -122,8 +122,8 @@ extension Request {
     }
   }
 
-  /// Whether no two units add to the gradient of the same parameter. Several threads may then share a unit, too, and all
-  /// units the sums.
+  /// Whether no two units add to the gradient of the same parameter. Several threads may then share a unit, too, and
+  /// all units the sums.
   private func hasOwnParameters(_ sets: Int) -> Bool {
     if !wantsParameters { return true }
     switch Int(job.parameter_form) {

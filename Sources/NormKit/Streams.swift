@@ -6,8 +6,8 @@ import NormKitFloor
 /// Bytes of neighbours from which on it pays although they do not begin and end where cache lines do.
 let leastUnaligned = 512
 
-/// Bytes of a set that is joined with its neighbours to whole lines, if they do not begin and end where lines do. Longer
-/// ones have few such ends, and joining what is shorter takes longer than memory does.
+/// Bytes of a set that is joined with its neighbours to whole lines, if they do not begin and end where lines do.
+/// Longer ones have few such ends, and joining what is shorter takes longer than memory does.
 private let joinedBytes = 256...2048
 
 extension nk_job {
@@ -27,17 +27,20 @@ extension nk_job {
     let isLong = mayBeginAnywhere(isBackward, elementSize) && neighbours &* elementSize >= leastUnaligned
     if isAligned {
       streams = Int32(NK_STREAMS)
-    } else if areJoined(elementSize) {
+    } else if areJoined(elementSize, isBackward) {
       streams = Int32(NK_STREAMS_JOINED)
     } else if isLong {
       streams = Int32(NK_STREAMS)
     }
   }
 
-  /// Whether sets are runs that lie in y without gaps, and so short that it pays to join them.
-  private func areJoined(_ elementSize: Int) -> Bool {
-    gradient == Int32(NK_FORWARD) && Int(family) == NK_RUNS && reduced.extent == 1 && lanes == 1 && kept.count == 1
-      && kept.axis.0.y_stride == run && joinedBytes.contains(Int(run) &* elementSize)
+  /// Whether sets are runs that lie in what is written without gaps, and so short that it pays to join them.
+  private func areJoined(_ elementSize: Int, _ isBackward: Bool) -> Bool {
+    if Int(statistic) == NK_ABSOLUTE_SUM || Int(statistic) == NK_MAXIMUM { return false }
+    if isBackward && (Int(parameter_form) != NK_ONE_PER_SET || elementSize == 2) { return false }
+    let step = isBackward ? kept.axis.0.dx_stride : kept.axis.0.y_stride
+    return Int(family) == NK_RUNS && reduced.extent == 1 && lanes == 1 && kept.count == 1 && step == run
+      && joinedBytes.contains(Int(run) &* elementSize)
   }
 
   /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.

@@ -23,12 +23,22 @@ struct Steps {
   static func == (a: Steps, b: Steps) -> Bool { a.x == b.x && a.y == b.y && a.dx == b.dx }
 }
 
-/// Shorter runs are taken as columns, if there is a choice, but for sets of so few runs that columns would not be worth
-/// what is done for each of their lanes: not more than this part of a run's length.
-private let shortRun = 64, shortestRun = 16
-private let fewRuns = 4, fewRunsOfWideGradients = 2
+/// Shorter runs are taken as columns, if there is a choice.
+private let shortRun = 64
+/// But for sets of so few runs that columns are not worth what is done for each of their lanes: as many as this goes
+/// into the length of a run. Runs have ends that are no whole vectors, which take longer in halves.
+private let lanesPerRun = 4, lanesPerRunOfWideGradients = 2
+private let shortestRun = 16
 /// Where nothing is summed: times the rows that the same coefficients serve, 32 of them at most.
 private let shortGivenRun = 16
+/// Where elements of a run have parameters of their own, longer ones are worth it, too: for so many lanes of each run.
+private let lanesForward = 4, lanesBackward = 8
+
+/// Whether a run of which each element has a parameter, and which goes over them several times, had better be rows of
+/// lanes: what is done for each lane of columns takes less time than what is done each time.
+private func areRows(_ run: Int, of parameters: Int, _ isForward: Bool) -> Bool {
+  parameters < run && parameters <= Int(NK_BLOCK_LANES) && run / parameters >= parameters / (isForward ? 1 : 4)
+}
 
 /// Axes of a tensor, appended from the outermost to the innermost. Neighbours of the same kind that follow each
 /// other without a gap are merged, so that a view has as few axes as possible.
@@ -78,7 +88,7 @@ struct View: ~Copyable {
   /// are long, and columns if not.
   mutating func enter(_ job: inout nk_job) {
     var rest = count
-    let run = takeInnermost(&rest, isReduced: true, over: 1)
+    var run = takeInnermost(&rest, isReduced: true, over: 1)
     var lanes = takeInnermost(&rest, isReduced: false, over: run)
     var kept = nk_axes(), reduced = nk_axes()
     kept.extent = 1
@@ -87,13 +97,24 @@ struct View: ~Copyable {
       let axis = axes[i]
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
-    let isGiven = job.statistic == Int32(NK_GIVEN)
-    let isForward = job.gradient == Int32(NK_FORWARD), isForwardOfGiven = isGiven && isForward
-    let givenRun = shortGivenRun * Int(min(reduced.extent, 32))
-    let part = isForward || NormKit.size(job.dtype) == 2 ? fewRuns : fewRunsOfWideGradients
-    // Gradients of elements that have a gamma each are summed run by run, which columns do not depend on.
-    let areFew = run >= shortestRun && run / part >= reduced.extent && (isForward || job.segment >= run)
-    let isShort = isForwardOfGiven ? run < givenRun : run < shortRun && !areFew
+    let isGiven = job.statistic == Int32(NK_GIVEN), isForward = job.gradient == Int32(NK_FORWARD)
+    let isOfElements = job.segment == 1 && job.parameters > 1 && run > 1
+    if isOfElements && reduced.extent == 1 && areRows(run, of: Int(job.parameters), isForward) {
+      kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
+      lanes = 1
+      let row = Int(job.parameters)
+      reduced.append(Axis(extent: run / row, isReduced: true, step: Steps(row)))
+      run = row
+    }
+    let isShort: Bool
+    if isGiven && isForward {
+      isShort = run < shortGivenRun * Int(min(reduced.extent, 32))
+    } else if isOfElements {
+      isShort = run <= Int(NK_BLOCK_LANES) && run / (isForward ? lanesForward : lanesBackward) <= reduced.extent
+    } else {
+      let perRun = isForward || NormKit.size(job.dtype) == 2 ? lanesPerRun : lanesPerRunOfWideGradients
+      isShort = run < shortRun && (run < shortestRun || run / perRun < reduced.extent)
+    }
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
       kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))

@@ -7,11 +7,11 @@ import Testing
 @testable import NormKit
 
 @Suite struct StreamTests {
-  /// Whether y, `behind` bytes behind the begin of a cache line, is streamed. The tensor is contiguous, in f32.
-  func streams(
+  /// How y, `behind` bytes behind the begin of a cache line, is written. The tensor is contiguous, in f32.
+  func way(
     kept: Int, rows: Int, lanes: Int, run: Int, behind: Int = 0, bytes: Int = 1 << 30, segment: Int = .max,
-    inPlace: Bool = false, dtype: Int = NORMKIT_F32, gradientForm: Int? = nil
-  ) -> Bool {
+    inPlace: Bool = false, dtype: Int = NORMKIT_F32, statistic: Int = NK_MOMENTS, gradientForm: Int? = nil
+  ) -> Int {
     var view = View()
     view.keep(kept, step: Steps(rows * lanes * run))
     view.reduce(rows, step: Steps(lanes * run))
@@ -19,7 +19,7 @@ import Testing
     view.reduce(run, step: Steps(1))
     let y = UnsafeMutableRawPointer(bitPattern: 4096 + behind), x = UnsafeMutableRawPointer(bitPattern: 1 << 40)
     var job = nk_job()
-    job.statistic = Int32(NK_MOMENTS)
+    job.statistic = Int32(statistic)
     job.x = UnsafeRawPointer(inPlace ? y : x)
     job.y = y
     job.gamma = UnsafeRawPointer(x)
@@ -34,54 +34,60 @@ import Testing
       job.dx = y
     }
     job.chooseStreams(bytes: bytes, elementSize: dtype == NORMKIT_F32 ? 4 : 2)
-    return job.streams != 0
+    return Int(job.streams)
   }
 
   @Test func largeOutputsAtLines() {
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1040))
-    #expect(streams(kept: 2, rows: 1000, lanes: 64, run: 1))
-    #expect(streams(kept: 1, rows: 8, lanes: 64, run: 128))
-    #expect(streams(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 1024))
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040) == NK_STREAMS)
+    #expect(way(kept: 2, rows: 1000, lanes: 64, run: 1) == NK_STREAMS)
+    #expect(way(kept: 1, rows: 8, lanes: 64, run: 128) == NK_STREAMS)
+    #expect(way(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 1024) == NK_STREAMS)
   }
 
   @Test func longPiecesAnywhere() {
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1041))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 4))
-    #expect(streams(kept: 2, rows: 1000, lanes: 130, run: 1))
-    #expect(streams(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 1000))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1041, gradientForm: NK_ONE_PER_SET))
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1041) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 4) == NK_STREAMS)
+    #expect(way(kept: 2, rows: 1000, lanes: 130, run: 1) == NK_STREAMS)
+    #expect(way(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 1000) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1041, gradientForm: NK_ONE_PER_SET) == NK_STREAMS)
   }
 
   @Test func shortSetsAreJoined() {
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 64, behind: 4))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 65))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 60))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 120, dtype: NORMKIT_BF16))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 65, gradientForm: NK_ONE_PER_SET))
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 64, behind: 4) == NK_STREAMS_JOINED)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 65) == NK_STREAMS_JOINED)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 513) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 60) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 120, dtype: NORMKIT_BF16) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 65, statistic: NK_MAXIMUM) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 65, gradientForm: NK_ONE_PER_SET) == NK_STREAMS_JOINED)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 65, gradientForm: NK_ELEMENTS) == NK_STREAMS_NOT)
+    #expect(
+      way(kept: 1000, rows: 1, lanes: 1, run: 130, dtype: NORMKIT_BF16, gradientForm: NK_ONE_PER_SET) == NK_STREAMS_NOT)
   }
 
   @Test func shortPiecesAtLinesOnly() {
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 16))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 16, behind: 4))
-    #expect(!streams(kept: 1, rows: 8, lanes: 64, run: 65))
-    #expect(!streams(kept: 2, rows: 1000, lanes: 65, run: 1))
-    #expect(!streams(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 100))
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 16) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 16, behind: 4) == NK_STREAMS_NOT)
+    #expect(way(kept: 1, rows: 8, lanes: 64, run: 65) == NK_STREAMS_NOT)
+    #expect(way(kept: 2, rows: 1000, lanes: 65, run: 1) == NK_STREAMS_NOT)
+    #expect(way(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 100) == NK_STREAMS_NOT)
   }
 
   @Test func othersAreStored() {
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 1040, bytes: 4000))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 2))
-    #expect(!streams(kept: 1000, rows: 1, lanes: 1, run: 1040, inPlace: true))
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, bytes: 4000) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 2) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, inPlace: true) == NK_STREAMS_NOT)
   }
 
   @Test func whereKernelsNeedLines() {
-    #expect(streams(kept: 2, rows: 1000, lanes: 1024, run: 1, dtype: NORMKIT_BF16))
-    #expect(!streams(kept: 2, rows: 1000, lanes: 1024, run: 1, behind: 2, dtype: NORMKIT_BF16))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1040, gradientForm: NK_ELEMENTS))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 4, gradientForm: NK_ELEMENTS))
-    #expect(streams(kept: 1000, rows: 1, lanes: 1, run: 1024, dtype: NORMKIT_BF16, gradientForm: NK_ELEMENTS))
+    #expect(way(kept: 2, rows: 1000, lanes: 1024, run: 1, dtype: NORMKIT_BF16) == NK_STREAMS)
+    #expect(way(kept: 2, rows: 1000, lanes: 1024, run: 1, behind: 2, dtype: NORMKIT_BF16) == NK_STREAMS_NOT)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, gradientForm: NK_ELEMENTS) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 4, gradientForm: NK_ELEMENTS) == NK_STREAMS)
+    #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1024, dtype: NORMKIT_BF16, gradientForm: NK_ELEMENTS) == NK_STREAMS)
     #expect(
-      !streams(kept: 1000, rows: 1, lanes: 1, run: 1024, behind: 2, dtype: NORMKIT_BF16, gradientForm: NK_ELEMENTS))
-    #expect(!streams(kept: 2, rows: 1000, lanes: 1024, run: 1, behind: 4, gradientForm: NK_ROWS))
+      way(kept: 1000, rows: 1, lanes: 1, run: 1024, behind: 2, dtype: NORMKIT_BF16, gradientForm: NK_ELEMENTS)
+        == NK_STREAMS_NOT)
+    #expect(way(kept: 2, rows: 1000, lanes: 1024, run: 1, behind: 4, gradientForm: NK_ROWS) == NK_STREAMS_NOT)
   }
 }

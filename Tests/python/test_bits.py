@@ -33,6 +33,24 @@ def test_threads(method, dtype):
                 assert_same_bits(execute(problem), alone, f"{count} threads, {problem}")
 
 
+@every_dtype
+def test_signs_of_zeros(dtype):
+    """Gradients that are zero have the same sign however many sets are taken together."""
+    for name, sizes in (("weight_norm_backward", {"outer": 1, "slices": 1003, "inner": 129}),
+                        ("group_norm_backward", {"samples": 59, "channels": 17, "groups": 17, "positions": 129}),
+                        ("batch_norm_training_backward", {"samples": 259, "channels": 503, "positions": 1, "layout": 2})):
+        problem = small(method(name), dtype, **sizes)
+        gradient, scale = ("dw", "g") if name.startswith("weight") else ("dy", "gamma")
+        values = problem.inputs[gradient].copy()
+        values.reshape(-1, sizes.get("inner", sizes.get("positions")))[::2] = 0
+        problem = problem.with_inputs(**{gradient: values, scale: -np.ones_like(problem.inputs[scale])})
+        with library.threads(1):
+            alone = execute(problem)
+        for count in (2, 5):
+            with library.threads(count):
+                assert_same_bits(execute(problem), alone, f"{count} threads, {problem}")
+
+
 def leading(method: Method) -> str | None:
     """The argument that counts independent samples, each a contiguous part of the tensor."""
     names = method.prototype.names()

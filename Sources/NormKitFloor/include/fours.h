@@ -61,6 +61,10 @@ NK_INLINE void nk_inverse(void *p) {
     nk_f64x4_there *v = p;
     *v = (nk_f64x4)((nk_i64x4)(1 / *v) & ~(*v == 0));
 }
+NK_INLINE void nk_negate(void *p) {
+    nk_f64x4_there *v = p;
+    *v = -*v;
+}
 NK_INLINE void nk_root(void *p) {
     nk_f64x4_there *v = p;
     *v = __builtin_elementwise_sqrt(*v);
@@ -102,6 +106,12 @@ NK_INLINE void nk_pair(const void *first, const void *second, void *pairs) {
     nk_f64x4_there *to = pairs;
     to[0] = __builtin_shufflevector(*a, *b, 0, 4, 1, 5);
     to[1] = __builtin_shufflevector(*a, *b, 2, 6, 3, 7);
+}
+/* The reverse. */
+NK_INLINE void nk_unpair(const void *pairs, void *first, void *second) {
+    const nk_f64x4_there *v = pairs;
+    *(nk_f64x4_there *)first = __builtin_shufflevector(v[0], v[1], 0, 2, 4, 6);
+    *(nk_f64x4_there *)second = __builtin_shufflevector(v[0], v[1], 1, 3, 5, 7);
 }
 
 #endif

@@ -6,8 +6,9 @@ import NormKitFloor
 
 /// Sets that are taken together.
 private let mostSmallSets = 8
-/// Their bytes, of x and dy, at most, if a set is one run.
-private let mostBytes = 16 * 1024
+/// Their bytes, of x and dy, at most, if a set is one run, and if they come from memory: reading and writing then take
+/// turns more often.
+private let mostBytes = 16 * 1024, mostBytesOfMemory = 8 * 1024
 
 /// Sets of several longer runs are taken one by one.
 private let shortRunBytes = 2048
@@ -18,7 +19,7 @@ extension nk_job {
   func smallSetsTogether<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Int {
     guard D.isFrequent && Int(parameter_form) == NK_ONE_PER_SET && Int(run) <= gradientChunkLength else { return 1 }
     if reduced.extent > 1 { return Int(run) &* E.size <= shortRunBytes ? mostSmallSets : 1 }
-    return min(mostSmallSets, mostBytes / (2 &* Int(run) &* E.size))
+    return max(1, min(mostSmallSets, (streams != 0 ? mostBytesOfMemory : mostBytes) / (2 &* Int(run) &* E.size)))
   }
 
   /// dx from set `first` on, if it is joined to whole lines.

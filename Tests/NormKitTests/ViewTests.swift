@@ -134,9 +134,11 @@ func sets(of job: nk_job) -> [Set<Int>] {
 
   /// What the methods become, as the design's table says.
   @Test func methods() {
-    // Batch, channels first: 1 · N · C · L, in runs if L is long.
+    // Batch, channels first: 1 · N · C · L, in runs if L is long, or N small.
     check4(shape: [8, 32, 784], reduced: [0, 2], outer: 1, rows: 8, lanes: 32, run: 784, family: NK_RUNS)
-    check4(shape: [8, 32, 49], reduced: [0, 2], outer: 1, rows: 8, lanes: 32, run: 49, family: NK_COLUMNS)
+    check4(shape: [16, 32, 49], reduced: [0, 2], outer: 1, rows: 16, lanes: 32, run: 49, family: NK_COLUMNS)
+    check4(shape: [8, 32, 49], reduced: [0, 2], outer: 1, rows: 8, lanes: 32, run: 49, family: NK_RUNS)
+    check4(shape: [2, 32, 9], reduced: [0, 2], outer: 1, rows: 2, lanes: 32, run: 9, family: NK_COLUMNS)
     // Batch, channels last: 1 · N·L · C · 1.
     check4(shape: [8, 784, 32], reduced: [0, 1], outer: 1, rows: 6272, lanes: 32, run: 1, family: NK_COLUMNS)
     // Layer over the last axis, and over a whole sample.
@@ -148,13 +150,35 @@ func sets(of job: nk_job) -> [Set<Int>] {
     check4(shape: [2, 9, 4, 3], reduced: [1, 3], outer: 2, rows: 9, lanes: 4, run: 3, family: NK_COLUMNS)
   }
 
-  func check4(shape: [Int], reduced: [Int], outer: Int, rows: Int, lanes: Int, run: Int, family: Int) {
+  /// Where the elements of a run have a parameter each, groups are columns if they have many rows of them.
+  @Test func parametersOfElements() {
+    check4(
+      shape: [2, 64, 4, 80], reduced: [1, 3], parameters: 320, outer: 2, rows: 64, lanes: 4, run: 80,
+      family: NK_COLUMNS)
+    check4(
+      shape: [2, 9, 4, 80], reduced: [1, 3], parameters: 320, outer: 2, rows: 9, lanes: 4, run: 80, family: NK_RUNS)
+    check4(
+      shape: [2, 999, 2, 520], reduced: [1, 3], parameters: 1040, outer: 2, rows: 999, lanes: 2, run: 520,
+      family: NK_RUNS)
+    // One group: its run goes over the parameters again and again.
+    check4(
+      shape: [6, 50, 40], reduced: [1, 2], parameters: 40, outer: 6, rows: 50, lanes: 1, run: 40, family: NK_COLUMNS)
+    check4(
+      shape: [6, 30, 40], reduced: [1, 2], parameters: 40, outer: 6, rows: 1, lanes: 1, run: 1200, family: NK_RUNS)
+  }
+
+  func check4(
+    shape: [Int], reduced: [Int], parameters: Int = 1, outer: Int, rows: Int, lanes: Int, run: Int, family: Int
+  ) {
     let tensor = Tensor(
       shape: shape, strides: contiguous(shape), isReduced: shape.indices.map { reduced.contains($0) })
     var job = nk_job()
     job.statistic = Int32(NK_MOMENTS)
+    job.segment = 1
+    job.parameters = Int64(parameters)
     var view = tensor.view()
     view.enter(&job)
+    #expect(sets(of: job) == tensor.sets)
     #expect(Int(job.kept.extent) == outer)
     #expect(Int(job.reduced.extent) == rows)
     #expect(Int(job.lanes) == lanes)

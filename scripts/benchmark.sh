@@ -5,6 +5,7 @@
 #   scripts/benchmark.sh                    everything (about 30 minutes); the machine should have nothing else to do
 #   scripts/benchmark.sh --quick            fewer rounds, and no sweep over sizes (about 8 minutes)
 #   scripts/benchmark.sh layer backward     only rows whose title has all of the words
+#   scripts/benchmark.sh --random 200       so many rows of random shapes, which nobody has tuned for (--seed: others)
 #   scripts/benchmark.sh --help             the other options
 #
 # NORMKIT_LIBRARY names the library; by default it is .build/release/libnormkit.so, which is built if it isn't there.

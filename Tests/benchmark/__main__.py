@@ -11,7 +11,8 @@ from tqdm import tqdm
 from . import allocator, machine, memory, pictures, report, systems
 from .compare import compare
 from .problem import Problem
-from .rows import ROWS, SWEEP
+from .rows import ROWS, SWEEP, Row
+from .sampling import sample
 from .timing import FULL, QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,8 @@ def arguments() -> argparse.Namespace:
         metavar="WORD",
         help="only rows whose title has all of the words: layer, backward, bf16, 512×768 …",
     )
+    parser.add_argument("--random", type=int, metavar="ROWS", help="so many rows of random shapes instead of the others")
+    parser.add_argument("--seed", type=int, default=0, help="of the random shapes (default: 0)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, and no sweep over sizes")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "benchmark", help="a folder (default: benchmark, at the root)"
@@ -35,6 +38,13 @@ def arguments() -> argparse.Namespace:
         help="measure nothing: tables and pictures from results.json in the output folder",
     )
     return parser.parse_args()
+
+
+def chosen_rows(chosen: argparse.Namespace) -> dict[str, list[Row]]:
+    """What is measured, by the name under which it is saved."""
+    rows = ROWS if chosen.random is None else sample(chosen.random, chosen.seed)
+    sweep = () if chosen.quick or chosen.random is not None else SWEEP
+    return {name: [row for row in of if row.has(chosen.words)] for name, of in (("results", rows), ("sweep", sweep))}
 
 
 def measure(chosen: argparse.Namespace, path: Path) -> dict:
@@ -55,8 +65,8 @@ def measure(chosen: argparse.Namespace, path: Path) -> dict:
         "sweep": [],
         "memory": [],
     }
-    for name, rows in ("results", ROWS), ("sweep", () if chosen.quick else SWEEP):
-        for row in tqdm([row for row in rows if row.has(chosen.words)], desc=name, disable=None):
+    for name, rows in chosen_rows(chosen).items():
+        for row in tqdm(rows, desc=name, disable=None):
             problem = Problem(row)
             for threads in sorted({1, systems.ALL_THREADS}):
                 measured[name] += map(asdict, compare(problem, threads, loaded, effort))
@@ -77,7 +87,7 @@ def main() -> None:
     if chosen.redraw:
         measured = json.loads(path.read_text())
     else:
-        if not any(row.has(chosen.words) for row in ROWS):
+        if not chosen_rows(chosen)["results"]:
             raise SystemExit(f"No row has all of the words: {' '.join(chosen.words)}")
         chosen.output.mkdir(parents=True, exist_ok=True)
         measured = measure(chosen, path)

@@ -45,7 +45,7 @@ extension nk_job {
   /// Whether neighbouring lanes of a block have neighbouring parameters, or none.
   @inline(__always)
   private func haveNeighbouringParameters(_ lane: Int, _ width: Int) -> Bool {
-    !haveOwnParameters || segment == 1 && lane % Int(parameters) &+ width <= Int(parameters)
+    !haveOwnParameters || areParametersNeighbours(from: lane, width)
   }
 
   /// Whether gamma and beta are those of lanes.

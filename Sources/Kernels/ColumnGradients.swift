@@ -172,7 +172,7 @@ extension nk_job {
     var m = 0
     if isByLane && areLanesSets(block) && canFinishFourGradients(N.self) {
       while m &+ 4 <= block.sets {
-        finishFourLanes(m, block.lane % Int(self.parameters) &+ m, scratch, parameterSums)
+        finishFourLanes(m, parameters.index &+ m, scratch, parameterSums)
         m &+= 4
       }
       if m < block.sets { parameters.skip(m) }
@@ -194,7 +194,7 @@ extension nk_job {
   /// Whether each lane is a set, and neighbours have neighbouring parameters.
   @inline(__always)
   private func areLanesSets(_ block: ColumnBlock) -> Bool {
-    run == 1 && segment == 1 && block.lane % Int(parameters) &+ block.width <= Int(parameters)
+    run == 1 && areParametersNeighbours(from: block.lane, block.width)
   }
 
   /// The gradients of four such lanes, whose first parameter is `parameter`.
@@ -257,7 +257,7 @@ extension nk_job {
     var parameters = LaneParameterIndices(self, block), m = 0
     if isByLane && areLanesSets(block) && NK_FOUR_VECTORS != 0 && N.self == Float.self {
       while m &+ 4 <= block.sets {
-        spreadFourGradients(m, block.lane % Int(self.parameters) &+ m, scratch)
+        spreadFourGradients(m, parameters.index &+ m, scratch)
         m &+= 4
       }
       if m < block.sets { parameters.skip(m) }
@@ -310,7 +310,9 @@ extension SIMD4<Double> {
 /// Indices of the parameters of a block's lanes, one after another.
 private struct LaneParameterIndices {
   private let parameters, segment: Int
-  private var index, left: Int
+  /// That of the first lane, until there was a next one.
+  private(set) var index: Int
+  private var left: Int
 
   @inline(__always)
   init(_ job: nk_job, _ block: ColumnBlock) {

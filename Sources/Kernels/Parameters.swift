@@ -154,6 +154,12 @@ extension nk_job {
     return previous &+ 1 == Int(parameters) ? 0 : previous &+ 1
   }
 
+  /// Whether `count` lanes from number `lane` on have a parameter each, which are neighbours.
+  @inline(__always)
+  func areParametersNeighbours(from lane: Int, _ count: Int) -> Bool {
+    segment == 1 && lane % Int(parameters) &+ count <= Int(parameters)
+  }
+
   /// Stretches of `count` elements from index `first` on that have one parameter, or, where neighbours have different
   /// ones, neighbouring parameters.
   @inline(__always)

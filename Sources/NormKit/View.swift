@@ -97,11 +97,14 @@ struct View: ~Copyable {
       let axis = axes[i]
       if axis.isReduced { reduced.append(axis) } else { kept.append(axis) }
     }
+    func keepLanes() {
+      kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
+      lanes = 1
+    }
     let isGiven = job.statistic == Int32(NK_GIVEN), isForward = job.gradient == Int32(NK_FORWARD)
     let isOfElements = job.segment == 1 && job.parameters > 1 && run > 1
     if isOfElements && reduced.extent == 1 && areRows(run, of: Int(job.parameters), isForward) {
-      kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
-      lanes = 1
+      keepLanes()
       let row = Int(job.parameters)
       reduced.append(Axis(extent: run / row, isReduced: true, step: Steps(row)))
       run = row
@@ -117,8 +120,7 @@ struct View: ~Copyable {
     }
     let isColumns = isShort && (reduced.extent > 1 || isGiven && lanes > 1)
     if reduced.extent == 1 && lanes > 1 && !isColumns {
-      kept.append(Axis(extent: lanes, isReduced: false, step: Steps(run)))
-      lanes = 1
+      keepLanes()
     }
     job.kept = kept
     job.reduced = reduced

@@ -15,7 +15,7 @@ extension nk_job {
   private func mostTogether<E: Element>(_: E.Type, _ width: Int, _ count: Int) -> Int {
     let axis = reduced.axis.0, isDense = Int(axis.x_stride) == width && Int(axis.y_stride) == width
     guard reduced.count <= 1 && isDense && width == Int(lanes &* run) else { return 1 }
-    let whole = max(1, (E.Mixed.prefersPairs ? 32 : 16) >> width.trailingZeroBitCount)
+    let whole = max(1, max(16, 64 / E.size) >> width.trailingZeroBitCount)
     let most = min(max(joinedBytes / E.size / width, whole), min(Int(NK_BLOCK_LANES) / width, count / 4))
     return max(1, most < whole ? most : most / whole &* whole)
   }
@@ -51,12 +51,29 @@ extension nk_job {
   }
 }
 
+/// What is brought near while rows of a block are passed: rows of `bytes` bytes that are `ahead` rows behind them, if that
+/// is not 0, and what rows of y share with those before them, if they do.
+private struct Notice {
+  let ahead, bytes: Int
+  let joints: Bool
+
+  @inline(__always) var isNeeded: Bool { ahead > 0 || joints }
+}
+
 extension nk_job {
-  /// Has what rows `first` and `second` of a block at `y` share with those before them brought near.
+  /// Brings that near for `count` rows from `first` on, every `step`-th, which are passed now.
   @inline(never)
-  fileprivate func bringJointsNear(_ y: UnsafeMutableRawPointer, elementSize: Int, _ first: Int, _ second: Int) {
-    bringJointNear(y + reducedOffset(first).y &* elementSize)
-    bringJointNear(y + reducedOffset(second).y &* elementSize)
+  fileprivate func bringNear(
+    _ notice: Notice, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, elementSize: Int, from first: Int, _ count: Int,
+    by step: Int
+  ) {
+    if notice.joints {
+      for k in 16..<16 &+ count { bringJointNear(y + reducedOffset(first &+ k &* step).y &* elementSize) }
+    }
+    if notice.ahead > 0 {
+      bringRowsNear(
+        x, nil, elementSize: elementSize, from: first &+ notice.ahead &* step, count, by: step, bytes: notice.bytes)
+    }
   }
 }
 
@@ -86,39 +103,44 @@ private struct Rows<E: Element> {
   /// from memory, suffer from more at once.
   @inline(never)
   private func applyInPairs<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
-    let isNeeded = NK_FOUR_VECTORS != 0 && job.streams != 0
+    let bytes = width &* E.size, streams = job.streams != 0
+    let fetched = job.is_large != 0 ? rowsAhead(bytes: bytes) : 0
+    // What is stored as usual while it comes from memory is best passed in the order of memory.
+    let inOrder = fetched > 0 && !streams && Int(job.reduced.axis.0.x_stride) &* together < 2 &* width
+    let inPairs = NK_FOUR_VECTORS != 0 && !inOrder
+    let joints = NK_FOUR_VECTORS != 0 && streams && (Int(bitPattern: y) | bytes) & 63 != 0
+    let notice = Notice(ahead: inOrder ? 0 : fetched, bytes: bytes, joints: joints)
     var f = begin
-    while NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
+    while f < end {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
-      let head = row0.head
-      if head != row1.head { break }
-      if isNeeded { job.bringJointsNear(y, elementSize: E.size, index(f &+ 16), index(f &+ 17)) }
+      let head = row0.head, arePair = inPairs && f &+ 2 <= end && row1.head == head
+      if notice.isNeeded {
+        job.bringNear(notice, x, y, elementSize: E.size, from: index(f), arePair ? 2 : 1, by: together)
+      }
       var whole = 0
+      if arePair {
+        while E.prefersPairs && whole &+ 32 <= width {
+          let lanes = LanePair(scratch.coefficients(N.self), whole)
+          let y0 = row0.applyPair(lanes, whole), y1 = row1.applyPair(lanes, whole)
+          row0.storePair(whole, y0)
+          row1.storePair(whole, y1)
+          whole &+= 32
+        }
+        forVectors(from: whole, head: head, width) { j, count in
+          let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+          let y0 = row0.apply(lanes, j, count), y1 = row1.apply(lanes, j, count)
+          row0.store(j, count, y0)
+          row1.store(j, count, y1)
+        }
+        f &+= 2
+        continue
+      }
       while E.prefersPairs && whole &+ 32 <= width {
-        let lanes = LanePair(scratch.coefficients(N.self), whole)
-        let y0 = row0.applyPair(lanes, whole), y1 = row1.applyPair(lanes, whole)
-        row0.storePair(whole, y0)
-        row1.storePair(whole, y1)
+        row0.storePair(whole, row0.applyPair(LanePair(scratch.coefficients(N.self), whole), whole))
         whole &+= 32
       }
       forVectors(from: whole, head: head, width) { j, count in
-        let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
-        let y0 = row0.apply(lanes, j, count), y1 = row1.apply(lanes, j, count)
-        row0.store(j, count, y0)
-        row1.store(j, count, y1)
-      }
-      f &+= 2
-    }
-    while f < end {
-      if isNeeded { job.bringJointsNear(y, elementSize: E.size, index(f &+ 16), index(f &+ 16)) }
-      let row = Row<E, F>(self, f, begin)
-      var whole = 0
-      while E.prefersPairs && whole &+ 32 <= width {
-        row.storePair(whole, row.applyPair(LanePair(scratch.coefficients(N.self), whole), whole))
-        whole &+= 32
-      }
-      forVectors(from: whole, head: row.head, width) { j, count in
-        row.store(j, count, row.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
+        row0.store(j, count, row0.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
       }
       f &+= 1
     }

@@ -125,13 +125,14 @@ extension nk_job {
       return applyWeightedRows(E.self, block, outer, width, begin, end, scratch, sums)
     }
     scratch.arrange(M.self, width)
-    let streams = self.streams != 0
+    let streams = self.streams != 0, bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
     var f = begin
     // Two rows share the coefficients that are loaded for them. Stores past the caches suffer from more at once.
     while D.isFrequent && NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
       let row0 = Row<M, D>(start: row(M.self, block, f)), row1 = Row<M, D>(start: row(M.self, block, f &+ 1))
       let head = row0.head(streams: streams)
       if head != row1.head(streams: streams) { break }
+      if ahead > 0 { bringRowsNear(block.x, block.dy, elementSize: E.size, from: f &+ ahead, 2, bytes: bytes) }
       var whole = 0
       while M.prefersPairs && whole &+ 32 <= width {
         let lanes = LanePair<N>(scratch, whole)

@@ -10,13 +10,6 @@ private let chunkRows = 32
 private struct Row<E: Element> {
   let x, dy: UnsafeRawPointer
   let weight: SIMD16<E.Natural>
-
-  /// Lane `j` of the row that is so many bytes behind this one.
-  @inline(__always)
-  func prefetch(_ j: Int, _ xAhead: Int, _ dyAhead: Int) {
-    nk_prefetch(x + (xAhead &+ j &* E.size))
-    nk_prefetch(dy + (dyAhead &+ j &* E.size))
-  }
 }
 
 /// Sixteen lanes from `j` on: what standardizes them, and their sums over the rows of a chunk so far.
@@ -71,7 +64,8 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     scratch.pieceSums.clear(width: width)
-    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS, distance = rowsAhead(width)
+    let weighs = D.isFrequent && Int(parameter_form) == NK_ROWS
+    let bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
     let end = min((piece &+ 1) &* Int(piece_length), Int(reduced.extent))
     var f = piece &* Int(piece_length)
     while f < end {
@@ -80,16 +74,14 @@ extension nk_job {
       while D.isFrequent && NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
         let row0 = row(E.self, x, dy, outer, f, weighs), row1 = row(E.self, x, dy, outer, f &+ 1, weighs)
         let row2 = row(E.self, x, dy, outer, f &+ 2, weighs), row3 = row(E.self, x, dy, outer, f &+ 3, weighs)
-        let rows = (row0, row1, row2, row3)
-        // Tensors that may be in cache, and narrow rows, the processor's own prefetching brings as well. Double would
-        // be worth it, too, but not the code.
-        let next = f &+ distance
-        if N.self == Float.self && _slowPath(streams != 0 && width >= 128 && next &+ 4 <= end) {
-          let next = reducedOffset(next), here = reducedOffset(f)
-          let ahead = (x: (next.x &- here.x) &* E.size, dy: (next.y &- here.y) &* E.size)
-          addFourRows(E.self, D.self, rows, width, weighs, scratch, ahead)
-        } else {
-          addFourRows(E.self, D.self, rows, width, weighs, scratch, nil)
+        if ahead > 0 { bringRowsNear(x, dy, elementSize: E.size, from: f &+ ahead, 4, bytes: bytes) }
+        forVectors(width) { j, count in
+          var lanes = ColumnLanes<E, D>(scratch, j, count)
+          lanes.add(row0, weighs: weighs)
+          lanes.add(row1, weighs: weighs)
+          lanes.add(row2, weighs: weighs)
+          lanes.add(row3, weighs: weighs)
+          lanes.keep()
         }
         f &+= 4
       }
@@ -103,28 +95,6 @@ extension nk_job {
         f &+= 1
       }
       scratch.pieceSums.add(scratch.chunkSums(N.self), width: width)
-    }
-  }
-
-  /// Adds four rows to the sums of a chunk. `ahead`: how many bytes behind them the rows are that are prefetched.
-  @inline(__always)
-  private func addFourRows<E: Element, D: Derivative>(
-    _: E.Type, _: D.Type, _ rows: (Row<E>, Row<E>, Row<E>, Row<E>), _ width: Int, _ weighs: Bool,
-    _ scratch: ColumnGradientScratch, _ ahead: (x: Int, dy: Int)?
-  ) {
-    forVectors(width) { j, count in
-      var lanes = ColumnLanes<E, D>(scratch, j, count)
-      if let ahead {
-        rows.0.prefetch(j, ahead.x, ahead.dy)
-        rows.1.prefetch(j, ahead.x, ahead.dy)
-        rows.2.prefetch(j, ahead.x, ahead.dy)
-        rows.3.prefetch(j, ahead.x, ahead.dy)
-      }
-      lanes.add(rows.0, weighs: weighs)
-      lanes.add(rows.1, weighs: weighs)
-      lanes.add(rows.2, weighs: weighs)
-      lanes.add(rows.3, weighs: weighs)
-      lanes.keep()
     }
   }
 

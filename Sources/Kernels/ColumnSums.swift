@@ -4,7 +4,8 @@ import NormKitFloor
 
 /// Rows that are summed in the type of computation before the sums are joined in Double: one by one they lose more than
 /// four at a time.
-private var chunkRows: Int { NK_FOUR_VECTORS != 0 ? 32 : 8 }
+@inline(__always)
+private func chunkRows(byFours: Bool) -> Int { byFours ? 32 : 8 }
 
 private typealias FourStarts = (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
 
@@ -66,13 +67,16 @@ extension nk_job {
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ begin: Int, _ end: Int, _ scratch: ColumnScratch
   ) {
     typealias N = E.Natural
-    let distance = rowsAhead(width)
+    let byFours = R.Change.isFrequent && NK_FOUR_VECTORS != 0
+    // How many rows behind the one that is summed another is prefetched: a few thousand bytes of a block, more where they
+    // come from memory.
+    let distance = max(4, (is_large != 0 ? 4096 : 1024) / width)
     var f = begin
     while f < end {
-      let chunkEnd = min(f &+ chunkRows, end)
+      let chunkEnd = min(f &+ chunkRows(byFours: byFours), end)
       zero(scratch.chunkFirst(N.self), width)
       zero(scratch.chunkSecond(N.self), width)
-      while NK_FOUR_VECTORS != 0 && f &+ 4 <= chunkEnd {
+      while byFours && f &+ 4 <= chunkEnd {
         let rows = (row(E.self, x, f), row(E.self, x, f &+ 1), row(E.self, x, f &+ 2), row(E.self, x, f &+ 3))
         let ahead = f &+ distance &+ 4 <= end ? reducedOffset(f &+ distance).x &- reducedOffset(f).x : 0
         forVectors(width) { j, count in
@@ -95,10 +99,6 @@ extension nk_job {
       joinChunk(R.self, N.self, width, scratch)
     }
   }
-
-  /// How many rows behind the one that is summed another is prefetched: some thousand elements of a block.
-  @inline(__always)
-  func rowsAhead(_ width: Int) -> Int { max(4, 1024 / width) }
 
   @inline(__always)
   private func row<E: Element>(_: E.Type, _ x: UnsafeRawPointer, _ f: Int) -> UnsafeRawPointer {

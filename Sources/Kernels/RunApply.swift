@@ -183,17 +183,19 @@ extension nk_job {
     _: E.Type, _: P.Type, _ first: Int, _ count: Int, _ standards: UnsafePointer<nk_standard>
   ) {
     let hasParameters = gamma != nil || beta != nil
-    var parameter = hasParameters ? firstParameter(first) : 0
-    for k in 0..<count {
-      let (x, y) = start(E.self, first &+ k)
-      guard let y else { return }
-      let gamma = gammaValue(P.self, parameter), beta = betaValue(P.self, parameter)
-      for f in 0..<Int(reduced.extent) {
-        let offset = reducedOffset(f)
+    let firstParameter = hasParameters ? firstParameter(first) : 0
+    // Memory lies in this order: set by set, step by step.
+    for f in 0..<Int(reduced.extent) {
+      let offset = reducedOffset(f)
+      var parameter = firstParameter
+      for k in 0..<count {
+        let (x, y) = start(E.self, first &+ k)
+        guard let y else { return }
+        let gamma = gammaValue(P.self, parameter), beta = betaValue(P.self, parameter)
         applyUniformly(
           E.self, x + offset.x &* E.size, y + offset.y &* E.size, Int(run), standards[k], gamma: gamma, beta: beta)
+        if hasParameters { parameter = nextParameter(parameter, first &+ k &+ 1) }
       }
-      if hasParameters { parameter = nextParameter(parameter, first &+ k &+ 1) }
     }
   }
 

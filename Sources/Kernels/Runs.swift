@@ -57,7 +57,7 @@ extension nk_job {
     if phase == NK_WHOLE {
       let scratch = RunScratch<E.Natural>(memory)
       scratch.terms.clear()
-      let fitting = min(mostSets, mostBytes / (setSize &* E.size))
+      let fitting = Int(source) == NK_FORMED ? min(mostSets, mostBytes / (setSize &* E.size)) : mostSets
       let together = fitting >= 4 ? fitting & ~3 : max(1, fitting)
       if R.Change.isFrequent && Int(streams) == NK_STREAMS_JOINED {
         return joinedSets(E.self, R.self, begin, end, together, scratch)

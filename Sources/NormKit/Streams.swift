@@ -13,13 +13,14 @@ private let joinedBytes = 256...2048
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
   /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
-  /// threads share the way to memory, but each has its own to the caches: they use it for twice as much, or, backward,
-  /// half as much again. How a plan that does more is cut into blocks does not depend on them.
+  /// threads share the way to memory, but each has its own to the caches: they use it for half as much again. How a plan
+  /// that does more is cut into blocks does not depend on them.
   mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32 = 1) {
     let isBackward = gradient != Int32(NK_FORWARD)
     let tensors = isBackward ? 3 : 2
-    let most = Int(nk_streaming_bytes()), least = threads == 1 ? most : isBackward ? most / 2 * 3 : most * 2
-    guard let target = isBackward ? dx : y, bytes >= least / tensors else { return }
+    let most = Int(nk_streaming_bytes()), least = threads == 1 ? most : most / 2 * 3
+    is_large = bytes >= least / tensors ? 1 : 0
+    guard let target = isBackward ? dx : y, is_large != 0 else { return }
     // In place, what is overwritten has just been read.
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }
@@ -45,7 +46,9 @@ extension nk_job {
 
   /// Whether all that is written in one go begins and ends where cache lines do, if the tensor does.
   private func hasAlignedSteps(_ elementSize: Int, _ isBackward: Bool) -> Bool {
-    guard kept.isAligned(elementSize, isBackward) && reduced.isAligned(elementSize, isBackward) else { return false }
+    guard kept.isAligned(elementSize, isBackward) else { return false }
+    if areDense && !isBackward && rowsOfLines(elementSize) &* Int(lanes &* run) <= Int(NK_BLOCK_LANES) { return true }
+    guard reduced.isAligned(elementSize, isBackward) else { return false }
     let inner = Int(family) == NK_COLUMNS ? Int(block) : lanes > 1 ? Int(run) : 0
     return inner &* elementSize % lineBytes == 0 && stretch &* elementSize % lineBytes == 0
   }
@@ -54,8 +57,21 @@ extension nk_job {
   /// where sums of lanes are formed with what is written, which would depend on where lines begin then, and where lanes
   /// are in an order that goes with their index. Rows of halves would be written by half lines.
   private func mayBeginAnywhere(_ isBackward: Bool, _ elementSize: Int) -> Bool {
-    if Int(family) == NK_COLUMNS && dtype == Int32(NORMKIT_BF16) { return false }
+    if Int(family) == NK_COLUMNS && (dtype == Int32(NORMKIT_BF16) || areDense && !isBackward) { return false }
     return !isBackward || Int(parameter_form) != NK_ROWS && (Int(parameter_form) != NK_ELEMENTS || elementSize > 2)
+  }
+
+  /// Columns: whether rows of lanes that have the same parameters follow each other without a gap. Then several are passed
+  /// as one, and stores in their order are as good as stores past the caches that have to begin at lines.
+  private var areDense: Bool {
+    let width = lanes &* run, areAlike = gamma == nil && beta == nil || segment != width
+    return Int(family) == NK_COLUMNS && blocks == 1 && areAlike && reduced.count <= 1 && reduced.extent >= 128
+      && reduced.axis.0.x_stride == width && reduced.axis.0.y_stride == width
+  }
+
+  /// Columns: how many rows that follow each other are whole lines and whole vectors.
+  private func rowsOfLines(_ elementSize: Int) -> Int {
+    max(1, max(16, lineBytes / elementSize) >> (lanes &* run).trailingZeroBitCount)
   }
 
   /// Neighbouring elements that are written in one go.

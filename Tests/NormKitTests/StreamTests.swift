@@ -47,9 +47,20 @@ import Testing
   @Test func longPiecesAnywhere() {
     #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1041) == NK_STREAMS)
     #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1040, behind: 4) == NK_STREAMS)
-    #expect(way(kept: 2, rows: 1000, lanes: 130, run: 1) == NK_STREAMS)
+    #expect(way(kept: 2, rows: 1000, lanes: 650, run: 1) == NK_STREAMS)
     #expect(way(kept: 10, rows: 1, lanes: 1, run: 4096, segment: 1000) == NK_STREAMS)
     #expect(way(kept: 1000, rows: 1, lanes: 1, run: 1041, gradientForm: NK_ONE_PER_SET) == NK_STREAMS)
+  }
+
+  @Test func rowsOfLanesWithoutGaps() {
+    // Four rows, or one, are whole lines; sixteen are more than are passed as one.
+    #expect(way(kept: 2, rows: 1000, lanes: 100, run: 1) == NK_STREAMS)
+    #expect(way(kept: 2, rows: 1000, lanes: 100, run: 1, behind: 4) == NK_STREAMS_NOT)
+    #expect(way(kept: 2, rows: 1000, lanes: 256, run: 1, behind: 4) == NK_STREAMS_NOT)
+    #expect(way(kept: 2, rows: 1024, lanes: 101, run: 1) == NK_STREAMS_NOT)
+    #expect(way(kept: 1, rows: 1000, lanes: 40, run: 1, dtype: NORMKIT_BF16) == NK_STREAMS)
+    #expect(way(kept: 1, rows: 1000, lanes: 100, run: 1, dtype: NORMKIT_BF16) == NK_STREAMS_NOT)
+    #expect(way(kept: 2, rows: 1000, lanes: 100, run: 1, gradientForm: NK_LANES) == NK_STREAMS_NOT)
   }
 
   @Test func shortSetsAreJoined() {

@@ -89,8 +89,18 @@ extension nk_job {
     _ lane: Int, _ width: Int, _ scratch: ColumnScratch, mean: UnsafeMutablePointer<Double>,
     factor: UnsafeMutablePointer<Double>, residue: UnsafeMutablePointer<Double>
   ) {
-    var set = 0, left = Int(run) &- lane % Int(run)
-    for j in 0..<width {
+    var j = 0
+    while run == 1 && j &+ 4 <= width {
+      let zero = SIMD4<Double>(repeating: 0)
+      var columns = (mean: zero, residue: zero, factor: zero, quantity: zero)
+      nk_transpose(scratch.standards + j, &columns)
+      UnsafeMutableRawPointer(mean + j).storeBytes(of: columns.mean, as: SIMD4<Double>.self)
+      UnsafeMutableRawPointer(factor + j).storeBytes(of: columns.factor, as: SIMD4<Double>.self)
+      UnsafeMutableRawPointer(residue + j).storeBytes(of: columns.residue, as: SIMD4<Double>.self)
+      j &+= 4
+    }
+    var set = j, left = run == 1 ? 1 : Int(run) &- lane % Int(run)
+    for j in j..<width {
       mean[j] = scratch.standards[set].mean
       factor[j] = scratch.standards[set].factor
       residue[j] = scratch.standards[set].residue

@@ -73,9 +73,16 @@ extension nk_job {
     _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ width: Int, _ scratch: ColumnScratch,
     _ summed: UnsafePointer<nk_sums>?, as: A.Type
   ) {
-    zero(scratch.first, width)
-    zero(scratch.second, width)
     var piece = 0
+    if summed == nil {
+      columnPieceSums(E.self, R.self, x, width, 0, scratch, as: A.self)
+      copy(scratch.pieceFirst, to: scratch.first, count: width)
+      copy(scratch.pieceSecond, to: scratch.second, count: width)
+      piece = 1
+    } else {
+      zero(scratch.first, width)
+      zero(scratch.second, width)
+    }
     while piece < Int(pieces) {
       if summed == nil { columnPieceSums(E.self, R.self, x, width, piece, scratch, as: A.self) }
       joinPiece(R.self, scratch, width, summed.map { $0 + piece &* Int(block) })

@@ -21,7 +21,7 @@ func bringNear(_ start: UnsafeRawPointer, bytes: Int) {
 }
 
 extension nk_job {
-  /// Brings `count` rows of `bytes` bytes from reduced step `f` on near, every `step`-th, if there are that many. `x` and
+  /// Brings `count` rows of `bytes` bytes near, every `step`-th from reduced step `f` on, if there are that many. `x`,
   /// `dy`: where the first step is.
   @inline(never)
   func bringRowsNear(

@@ -21,18 +21,26 @@ extension Change {
     typealias N = E.Natural
     let last = count &- 16
     if _slowPath(streams || last < 0) { return applyInParts(x, y, count, streams: streams) }
-    // The last vector may share elements with the one before it, and is read before those are written in place.
-    let rest = E.load(x, last, as: N.self)
+    // What comes next is read before this is written. The last vector may share elements with the one before it; and y
+    // often lies a line behind x, but for whole pages, where a processor would take what is read for what was written.
     var i = 0
-    while E.prefersPairs && i &+ 32 <= last {
-      E.storePair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
-      i &+= 32
+    if E.prefersPairs && 32 <= last {
+      var pair = E.loadPair(x)
+      while i &+ 32 <= last {
+        let next = E.loadPair(x + min(i &+ 32, last &- 16) &* E.size)
+        E.storePair(y + i &* E.size, applyPair(pair, i))
+        pair = next
+        i &+= 32
+      }
     }
+    var lanes = E.load(x, i, as: N.self)
     while i < last {
-      E.store(y, i, apply(E.load(x, i, as: N.self), i, 16))
+      let next = E.load(x, min(i &+ 16, last), as: N.self)
+      E.store(y, i, apply(lanes, i, 16))
+      lanes = next
       i &+= 16
     }
-    E.store(y, last, apply(rest, last, 16))
+    E.store(y, last, apply(lanes, last, 16))
   }
 
   /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
@@ -47,13 +55,23 @@ extension Change {
       applyPart(x, y, i, part)
       i &+= part
     }
-    while E.prefersPairs && i < lines.end {
-      E.streamPair(y + i &* E.size, applyPair(E.loadPair(x + i &* E.size), i))
-      i &+= 32
+    if E.prefersPairs && i < lines.end {
+      var pair = E.loadPair(x + i &* E.size)
+      while i < lines.end {
+        let next = E.loadPair(x + min(i &+ 32, lines.end &- 32) &* E.size)
+        E.streamPair(y + i &* E.size, applyPair(pair, i))
+        pair = next
+        i &+= 32
+      }
     }
-    while i < lines.end {
-      E.store(y, i, apply(E.load(x, i, as: E.Natural.self), i, 16), streams: true)
-      i &+= 16
+    if i < lines.end {
+      var lanes = E.load(x, i, as: E.Natural.self)
+      while i < lines.end {
+        let next = E.load(x, min(i &+ 16, lines.end &- 16), as: E.Natural.self)
+        E.store(y, i, apply(lanes, i, 16), streams: true)
+        lanes = next
+        i &+= 16
+      }
     }
     while i < count {
       let part = min(16, count &- i)

@@ -16,7 +16,9 @@ extension nk_job {
     let axis = reduced.axis.0, isDense = Int(axis.x_stride) == width && Int(axis.y_stride) == width
     guard reduced.count <= 1 && isDense && width == Int(lanes &* run) else { return 1 }
     let whole = max(1, max(16, 64 / E.size) >> width.trailingZeroBitCount)
-    let most = min(max(joinedBytes / E.size / width, whole), min(Int(NK_BLOCK_LANES) / width, count / 4))
+    // Few rows are not worth it, but what goes past the caches has to begin where lines do.
+    let room = Int(NK_BLOCK_LANES) / width
+    let most = min(max(joinedBytes / E.size / width, whole), streams != 0 ? room : min(room, count / 4))
     return max(1, most < whole ? most : most / whole &* whole)
   }
 
@@ -51,8 +53,8 @@ extension nk_job {
   }
 }
 
-/// What is brought near while rows of a block are passed: rows of `bytes` bytes that are `ahead` rows behind them, if that
-/// is not 0, and what rows of y share with those before them, if they do.
+/// What is brought near while rows of a block are passed: rows of `bytes` bytes that are `ahead` rows behind them, if
+/// that is not 0, and what rows of y share with those before them, if they do.
 private struct Notice {
   let ahead, bytes: Int
   let joints: Bool
@@ -64,8 +66,8 @@ extension nk_job {
   /// Brings that near for `count` rows from `first` on, every `step`-th, which are passed now.
   @inline(never)
   fileprivate func bringNear(
-    _ notice: Notice, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, elementSize: Int, from first: Int, _ count: Int,
-    by step: Int
+    _ notice: Notice, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, elementSize: Int, from first: Int,
+    _ count: Int, by step: Int
   ) {
     if notice.joints {
       for k in 16..<16 &+ count { bringJointNear(y + reducedOffset(first &+ k &* step).y &* elementSize) }
@@ -126,6 +128,7 @@ private struct Rows<E: Element> {
           row1.storePair(whole, y1)
           whole &+= 32
         }
+        if hasWideRegisters && !streams { whole = applyVectors(row0, row1, from: whole) }
         forVectors(from: whole, head: head, width) { j, count in
           let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
           let y0 = row0.apply(lanes, j, count), y1 = row1.apply(lanes, j, count)
@@ -144,6 +147,27 @@ private struct Rows<E: Element> {
       }
       f &+= 1
     }
+  }
+
+  /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
+  /// they end.
+  @inline(__always)
+  private func applyVectors<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>, from first: Int) -> Int {
+    if first &+ 16 > width { return first }
+    var j = first, x0 = row0.load(j, 16), x1 = row1.load(j, 16)
+    while j &+ 32 <= width {
+      let next0 = row0.load(j &+ 16, 16), next1 = row1.load(j &+ 16, 16)
+      let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+      row0.store(j, 16, row0.apply(lanes, x0))
+      row1.store(j, 16, row1.apply(lanes, x1))
+      x0 = next0
+      x1 = next1
+      j &+= 16
+    }
+    let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
+    row0.store(j, 16, row0.apply(lanes, x0))
+    row1.store(j, 16, row1.apply(lanes, x1))
+    return j &+ 16
   }
 
   /// Rows in which some lanes need Double. They get it, and the others what they get elsewhere.
@@ -190,9 +214,10 @@ private struct Row<E: Element, F: RowForm> {
   func load(_ j: Int, _ count: Int) -> SIMD16<N> { E.load(x, j, upTo: count, as: N.self) }
 
   @inline(__always)
-  func apply(_ lanes: LaneCoefficients<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
-    F.apply(parameters, lanes.apply(load(j, count)))
-  }
+  func apply(_ lanes: LaneCoefficients<N>, _ j: Int, _ count: Int) -> SIMD16<N> { apply(lanes, load(j, count)) }
+
+  @inline(__always)
+  func apply(_ lanes: LaneCoefficients<N>, _ x: SIMD16<N>) -> SIMD16<N> { F.apply(parameters, lanes.apply(x)) }
 
   @inline(__always)
   func applyPair(_ lanes: LanePair<N>, _ j: Int) -> Pair<N> {

@@ -51,7 +51,7 @@ private struct Row<E: Element, D: Derivative> {
   }
 
   @inline(__always)
-  private func gradient(_ lanes: ColumnLanes<N>, _ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
+  func gradient(_ lanes: ColumnLanes<N>, _ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
     lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(x), x, lanes.quantity))
   }
 
@@ -141,6 +141,9 @@ extension nk_job {
         row1.storePair(whole, dx1, streams: streams)
         whole &+= 32
       }
+      if hasWideRegisters && head == 0 {
+        whole = applyVectors(row0, row1, from: whole, width, scratch, streams: streams)
+      }
       forVectors(from: whole, head: head, width) { j, count in
         let lanes = ColumnLanes<N>(scratch, j)
         let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
@@ -161,6 +164,28 @@ extension nk_job {
       }
       f &+= 1
     }
+  }
+
+  /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
+  /// they end.
+  @inline(__always)
+  private func applyVectors<E: Element, D: Derivative>(
+    _ row0: Row<E, D>, _ row1: Row<E, D>, from first: Int, _ width: Int, _ scratch: ColumnGradientScratch,
+    streams: Bool
+  ) -> Int {
+    if first &+ 16 > width { return first }
+    let last = (width &- first) & ~15 &+ first &- 16
+    var j = first, (x0, dy0) = row0.start.load(E.self, j, 16), (x1, dy1) = row1.start.load(E.self, j, 16)
+    while j <= last {
+      let next = min(j &+ 16, last), lanes = ColumnLanes<E.Natural>(scratch, j)
+      let next0 = row0.start.load(E.self, next, 16), next1 = row1.start.load(E.self, next, 16)
+      row0.start.store(E.self, j, 16, row0.gradient(lanes, x0, dy0), streams: streams)
+      row1.start.store(E.self, j, 16, row1.gradient(lanes, x1, dy1), streams: streams)
+      (x0, dy0) = next0
+      (x1, dy1) = next1
+      j &+= 16
+    }
+    return j
   }
 
   /// The same where all lanes of a row have one gamma, and the next row another.

@@ -68,8 +68,8 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     let byFours = R.Change.isFrequent && NK_FOUR_VECTORS != 0
-    // How many rows behind the one that is summed another is prefetched: a few thousand bytes of a block, more where they
-    // come from memory.
+    // How many rows behind the one that is summed another is prefetched: a few thousand bytes of a block, more where
+    // they come from memory.
     let distance = max(4, (is_large != 0 ? 4096 : 1024) / width)
     var f = begin
     while f < end {

@@ -132,10 +132,7 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
   func use<L: LaneParameters>(_ parameters: L) {
     typealias N = E.Natural
     let row0 = terms.lanes(0), row1 = terms.lanes(1), row2 = terms.lanes(2), row3 = terms.lanes(3)
-    // The last vectors may share elements with those before them, and are read before those are written in place.
     let last = count &- 16
-    let rest0 = E.load(x.0, last, as: N.self), rest1 = E.load(x.1, last, as: N.self)
-    let rest2 = E.load(x.2, last, as: N.self), rest3 = E.load(x.3, last, as: N.self)
     var i = 0
     while E.prefersPairs && i &+ 32 <= last {
       let z0 = row0.applyPair(E.loadPair(x.0 + i &* E.size)), z1 = row1.applyPair(E.loadPair(x.1 + i &* E.size))
@@ -146,13 +143,18 @@ private struct FourRows<E: Element, P: Element>: ParameterUser {
       E.storePair(y.3 + i &* E.size, parameters.applyPair(P.self, z3, i))
       i &+= 32
     }
+    // What comes next is read before this is written, as where rows are passed one by one.
+    var z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
+    var z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
     while i < last {
-      let z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
-      let z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
+      let j = min(i &+ 16, last)
+      let next0 = row0.apply(E.load(x.0, j, as: N.self)), next1 = row1.apply(E.load(x.1, j, as: N.self))
+      let next2 = row2.apply(E.load(x.2, j, as: N.self)), next3 = row3.apply(E.load(x.3, j, as: N.self))
       store(i, z0, z1, z2, z3, parameters)
+      (z0, z1, z2, z3) = (next0, next1, next2, next3)
       i &+= 16
     }
-    store(last, row0.apply(rest0), row1.apply(rest1), row2.apply(rest2), row3.apply(rest3), parameters)
+    store(last, z0, z1, z2, z3, parameters)
   }
 
   /// Scales, shifts and stores sixteen elements of each row.

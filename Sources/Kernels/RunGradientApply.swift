@@ -30,16 +30,14 @@ func applyUniformGradient<E: Element, D: Derivative>(
   let change = UniformGradient<E.Mixed, D>(
     x: x, dy: dy, dx: dx, lanes: GradientLanes(standard, gradient), scale: N.splat(N.narrow(gamma * standard.factor)),
     quantity: N.splat(N.narrow(reach)))
-  if _slowPath(streams) {
-    forVectors(head: E.elementsBeforeLine(dx), count) { i, length in change.apply(i, length, streams: true) }
-  } else {
-    var first = 0
-    while E.Mixed.prefersPairs && first &+ 32 <= count {
-      change.applyPair(first)
-      first &+= 32
-    }
-    forVectors(from: first, count) { i, length in change.apply(i, length, streams: false) }
+  var first = streams ? min(E.elementsBeforeLine(dx), count) : 0
+  if first > 0 { change.apply(0, first, streams: true) }
+  while E.Mixed.prefersPairs && !streams && first &+ 32 <= count {
+    change.applyPair(first)
+    first &+= 32
   }
+  if hasFourVectors { first = change.applyVectors(from: first, count, streams: streams) }
+  forFewVectors(from: first, count) { i, length in change.apply(i, length, streams: streams) }
 }
 
 /// What becomes of the elements of a run that have one gamma.
@@ -67,6 +65,23 @@ private struct UniformGradient<E: Element, D: Derivative> {
     E.store(dx, i, upTo: length, gradient(x, dy), streams: streams)
   }
 
+  /// Of whole vectors, of which each is read before the one before it is written: see `Change`. Returns where they end.
+  @inline(__always)
+  func applyVectors(from first: Int, _ count: Int, streams: Bool) -> Int {
+    if first &+ 16 > count { return first }
+    let last = (count &- first) & ~15 &+ first &- 16
+    var i = first, x0 = E.load(x, i, as: N.self), dy0 = E.load(dy, i, as: N.self)
+    while i <= last {
+      let next = min(i &+ 16, last)
+      let nextX = E.load(x, next, as: N.self), nextDy = E.load(dy, next, as: N.self)
+      E.store(dx, i, gradient(x0, dy0), streams: streams)
+      x0 = nextX
+      dy0 = nextDy
+      i &+= 16
+    }
+    return i
+  }
+
   @inline(__always)
   private func gradient(_ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
     lanes.terms.apply(dy, scale, D.direction(lanes.row.apply(x), x, quantity))
@@ -91,8 +106,15 @@ private struct GradientRow<E: Element> {
   /// The gradient of elements i to i + 15, or `count` of them, which are added to the sums of their parameters.
   @inline(__always)
   func gradient(_ i: Int, _ count: Int, _ gammas: SIMD16<N>, _ recent: inout RecentSums<N>) -> SIMD16<N> {
-    let z = lanes.row.apply(E.load(x, i, upTo: count, as: N.self)), dy = E.load(dy, i, upTo: count, as: N.self)
-    let zero = N.splat(0)
+    gradient(count, E.load(x, i, upTo: count, as: N.self), E.load(dy, i, upTo: count, as: N.self), gammas, &recent)
+  }
+
+  /// The same of elements that are loaded.
+  @inline(__always)
+  func gradient(
+    _ count: Int, _ x: SIMD16<N>, _ dy: SIMD16<N>, _ gammas: SIMD16<N>, _ recent: inout RecentSums<N>
+  ) -> SIMD16<N> {
+    let z = lanes.row.apply(x), zero = N.splat(0)
     if count == 16 { recent.add(dy, z) } else { recent.add(N.fill(dy, count, zero), N.fill(z, count, zero)) }
     return lanes.terms.apply(dy * gammas, lanes.factor, z)
   }
@@ -239,7 +261,9 @@ extension nk_job {
           bringJointNear(dx0 + 4 &* (dx1 - dx0))
           bringJointNear(dx0 + 5 &* (dx1 - dx0))
         }
-        forVectors(head: head, Int(run)) { i, count in
+        let whole = hasWideRegisters && head == 0 && streamsSecond == streams
+          ? applyVectors(row0, row1, dx0, dx1, gammas, sums, (x: xAhead, dy: dyAhead)) : 0
+        forVectors(from: whole, head: head, Int(run)) { i, count in
           if _slowPath(streams) {
             nk_prefetch(row0.x + (xAhead &+ i &* E.size))
             nk_prefetch(row1.x + (xAhead &+ i &* E.size))
@@ -264,6 +288,42 @@ extension nk_job {
       for k in 0..<4 { applyElements(gradientRow(E.self, scratch, k), i, end, 0, sums) }
       i = end
     }
+  }
+
+  /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
+  /// they end.
+  @inline(__always)
+  private func applyVectors<E: Element>(
+    _ row0: GradientRow<E>, _ row1: GradientRow<E>, _ dx0: UnsafeMutableRawPointer, _ dx1: UnsafeMutableRawPointer,
+    _ gammas: UnsafeRawPointer, _ sums: ParameterSums<E.Natural>, _ ahead: (x: Int, dy: Int)
+  ) -> Int {
+    typealias N = E.Natural
+    let last = Int(run) &- 16, streams = streams != 0
+    if last < 0 { return 0 }
+    var x0 = E.load(row0.x, 0, as: N.self), dy0 = E.load(row0.dy, 0, as: N.self)
+    var x1 = E.load(row1.x, 0, as: N.self), dy1 = E.load(row1.dy, 0, as: N.self)
+    var i = 0
+    while i <= last {
+      if _slowPath(streams) {
+        nk_prefetch(row0.x + (ahead.x &+ i &* E.size))
+        nk_prefetch(row1.x + (ahead.x &+ i &* E.size))
+        nk_prefetch(row0.dy + (ahead.dy &+ i &* E.size))
+        nk_prefetch(row1.dy + (ahead.dy &+ i &* E.size))
+      }
+      let gamma: SIMD16<N> = N.load(gammas, i)
+      var recent = RecentSums(sums, i)
+      let gradient0 = row0.gradient(16, x0, dy0, gamma, &recent), gradient1 = row1.gradient(16, x1, dy1, gamma, &recent)
+      recent.put(sums, i)
+      let next = min(i &+ 16, last)
+      x0 = E.load(row0.x, next, as: N.self)
+      dy0 = E.load(row0.dy, next, as: N.self)
+      x1 = E.load(row1.x, next, as: N.self)
+      dy1 = E.load(row1.dy, next, as: N.self)
+      E.store(dx0, i, gradient0, streams: streams)
+      E.store(dx1, i, gradient1, streams: streams)
+      i &+= 16
+    }
+    return i
   }
 
   @inline(__always)

@@ -57,7 +57,8 @@ extension nk_stage {
       let lines = streamedLines(E.self, row), part = streams != 0 ? lines.first..<lines.end : 0..<Int(length)
       var i = part.lowerBound
       if i > 0 { gatherRest(E.self, W.self, row, 0..<i) }
-      if bias == nil, let source, let other {
+      // Where two vectors fill the registers, whole ones are gathered as parts are.
+      if hasFourVectors && bias == nil, let source, let other {
         let x = source + row &* sourceBytes, added = other + row &* otherBytes
         if E.self == W.self {
           i = addVectors(E.Mixed.self, E.Mixed.self, row, x, added, part)
@@ -87,11 +88,17 @@ extension nk_stage {
         i &+= 32
       }
     }
-    while i &+ 16 <= part.upperBound {
-      put(E.self, W.self, row, i, E.load(x, i, as: A.self) + E.load(added, i, as: A.self))
+    if i &+ 16 > part.upperBound { return i }
+    // What comes next is read before this is written: see `Change`.
+    var sum = E.load(x, i, as: A.self) + E.load(added, i, as: A.self)
+    while i &+ 32 <= part.upperBound {
+      let next = E.load(x, i &+ 16, as: A.self) + E.load(added, i &+ 16, as: A.self)
+      put(E.self, W.self, row, i, sum)
+      sum = next
       i &+= 16
     }
-    return i
+    put(E.self, W.self, row, i, sum)
+    return i &+ 16
   }
 
   /// Gathers the whole vectors of a part of a row, with a bias that each element has of its own. Returns where they

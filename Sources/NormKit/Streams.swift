@@ -13,8 +13,8 @@ private let joinedBytes = 256...2048
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
   /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
-  /// threads share the way to memory, but each has its own to the caches: they use it for half as much again. How a plan
-  /// that does more is cut into blocks does not depend on them.
+  /// threads share the way to memory, but each has its own to the caches: they use it for half as much again. How a
+  /// plan that does more is cut into blocks does not depend on them.
   mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32 = 1) {
     let isBackward = gradient != Int32(NK_FORWARD)
     let tensors = isBackward ? 3 : 2
@@ -61,8 +61,8 @@ extension nk_job {
     return !isBackward || Int(parameter_form) != NK_ROWS && (Int(parameter_form) != NK_ELEMENTS || elementSize > 2)
   }
 
-  /// Columns: whether rows of lanes that have the same parameters follow each other without a gap. Then several are passed
-  /// as one, and stores in their order are as good as stores past the caches that have to begin at lines.
+  /// Columns: whether rows of lanes that have the same parameters follow each other without a gap. Then several are
+  /// passed as one, and stores in their order are as good as stores past the caches that have to begin at lines.
   private var areDense: Bool {
     let width = lanes &* run, areAlike = gamma == nil && beta == nil || segment != width
     return Int(family) == NK_COLUMNS && blocks == 1 && areAlike && reduced.count <= 1 && reduced.extent >= 128

@@ -20,14 +20,15 @@ C = constants()
 LINE = 64
 
 # Four million elements each, of halves twice as many, which is enough on any processor: with runs of whole cache
-# lines, with runs of others, and with rows of few channels.
+# lines, with runs of others, and with rows of few channels, several of which are whole lines, and of which the last
+# piece that threads share has three or six.
 SIZES = (
     {"rows": 2128, "size": 2080, "samples": 24, "channels": 64, "positions": 2880, "groups": 8,
      "outer": 24, "slices": 64, "inner": 2880, "shape": (24, 64, 2880), "axes": (0, 2)},
     {"rows": 68_001, "size": 65, "samples": 32, "channels": 512, "positions": 265, "groups": 32,
      "outer": 32, "slices": 512, "inner": 265, "shape": (32, 512, 265), "axes": (1,)},
-    {"rows": 135_001, "size": 32, "samples": 3, "channels": 6, "positions": 240_001, "groups": 3,
-     "outer": 3, "slices": 6, "inner": 240_001, "shape": (3, 240_001, 6), "axes": (1,)},
+    {"rows": 135_001, "size": 32, "samples": 3, "channels": 40, "positions": 35_841, "groups": 4,
+     "outer": 3, "slices": 40, "inner": 35_841, "shape": (3, 35_841, 40), "axes": (1,)},
 )  # fmt: skip
 
 

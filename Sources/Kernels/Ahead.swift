@@ -13,7 +13,7 @@ func rowsAhead(bytes: Int) -> Int { fetchedBytes.contains(bytes) ? max(1, bytesA
 /// Brings neighbours near, all at once, because it costs memory time to change between reading and writing.
 @inline(never)
 func bringNear(_ start: UnsafeRawPointer, bytes: Int) {
-  var i = 0
+  var i = 0 &- Int(bitPattern: start) & 63
   while i < bytes {
     nk_prefetch(start + i)
     i &+= 64

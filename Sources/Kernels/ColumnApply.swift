@@ -10,7 +10,8 @@ private let joinedBytes = 256
 
 extension nk_job {
   /// How many of `count` rows are passed as one. Rows of few lanes that follow each other without a gap are, as far as
-  /// there is room for the coefficients, if possible in whole vectors or pairs of them.
+  /// there is room for the coefficients, if possible in whole vectors and lines: `rowsOfLines` in Streams.swift has to
+  /// say so, too.
   @inline(__always)
   private func mostTogether<E: Element>(_: E.Type, _ width: Int, _ count: Int) -> Int {
     let axis = reduced.axis.0, isDense = Int(axis.x_stride) == width && Int(axis.y_stride) == width
@@ -110,7 +111,9 @@ private struct Rows<E: Element> {
     // What is stored as usual while it comes from memory is best passed in the order of memory.
     let inOrder = fetched > 0 && !streams && Int(job.reduced.axis.0.x_stride) &* together < 2 &* width
     let inPairs = NK_FOUR_VECTORS != 0 && !inOrder
-    let joints = NK_FOUR_VECTORS != 0 && streams && (Int(bitPattern: y) | bytes) & 63 != 0
+    let step = Int(job.reduced.axis.0.y_stride) &* together &* E.size
+    let mayJoin = job.reduced.count > 1 || (Int(bitPattern: y) | step) & 63 != 0
+    let joints = NK_FOUR_VECTORS != 0 && streams && mayJoin
     let notice = Notice(ahead: inOrder ? 0 : fetched, bytes: bytes, joints: joints)
     var f = begin
     while f < end {

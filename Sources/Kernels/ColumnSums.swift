@@ -1,4 +1,5 @@
-// Sums down columns: every lane is summed on its own. Four rows at a time pass the block, whose sums stay in cache.
+// Sums down columns: every lane is summed on its own. Four rows at a time pass the block, whose sums stay in cache; for
+// the norms L1 and MAX, one.
 
 import NormKitFloor
 

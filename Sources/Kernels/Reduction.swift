@@ -16,7 +16,7 @@ protocol Reduction {
   /// Adds `d`, which `shifted` made.
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
   /// The same for four at once, added to each other before they are added to the sums: the shorter the chain of
-  /// additions, the smaller the error.
+  /// additions, the smaller the error. One after the other where that is not said.
   static func add<A: Arithmetic>(
     _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>)
   static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A>
@@ -55,6 +55,15 @@ extension Reduction {
     add(shifted(count == 16 || !isCentred ? lanes : Double.fill(lanes, count, shifts), shifts), &first, &second)
   }
 
+  @inline(__always)
+  static func add<A: Arithmetic>(
+    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
+  ) {
+    add(d.0, &first, &second)
+    add(d.1, &first, &second)
+    add(d.2, &first, &second)
+    add(d.3, &first, &second)
+  }
   @inline(__always)
   static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool { false }
   @inline(__always) static var isCentred: Bool { false }
@@ -131,12 +140,6 @@ enum AbsoluteSum: Reduction {
     first = first + A.magnitude(d)
   }
   @inline(__always)
-  static func add<A: Arithmetic>(
-    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
-  ) {
-    first = first + ((A.magnitude(d.0) + A.magnitude(d.1)) + (A.magnitude(d.2) + A.magnitude(d.3)))
-  }
-  @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     A.self == Double.self || sums.first < .infinity
   }
@@ -148,15 +151,6 @@ enum Maximum: Reduction {
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
     first = A.larger(first, A.magnitude(d))
-  }
-  @inline(__always)
-  static func add<A: Arithmetic>(
-    _ d: (SIMD16<A>, SIMD16<A>, SIMD16<A>, SIMD16<A>), _ first: inout SIMD16<A>, _ second: inout SIMD16<A>
-  ) {
-    add(d.0, &first, &second)
-    add(d.1, &first, &second)
-    add(d.2, &first, &second)
-    add(d.3, &first, &second)
   }
   @inline(__always) static func join<A: Arithmetic>(_ a: SIMD16<A>, _ b: SIMD16<A>) -> SIMD16<A> { A.larger(a, b) }
   @inline(__always) static func collapse(_ lanes: SIMD16<Double>) -> Double { nk_largest_f64(lanes) }

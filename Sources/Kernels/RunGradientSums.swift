@@ -182,7 +182,7 @@ extension nk_job {
     var summation = GradientSummation<E, D>(standard, reach: reach(standard))
     forRuns(of: piece) { f, start, count in
       let offset = reducedOffset(f)
-      if is_large != 0 { bringRunNear(x, dy, elementSize: E.size, behind: f) }
+      if is_large != 0 && reduced.extent > 1 { bringRunNear(x, dy, elementSize: E.size, behind: f) }
       summation.add(x + (offset.x &+ start) &* E.size, dy + (offset.y &+ start) &* E.size, count, NoWeights())
     }
     return summation.finish()

@@ -106,7 +106,7 @@ extension nk_job {
   ) -> nk_sums {
     var sums = LaneSums()
     forRuns(of: piece) { f, start, count in
-      if is_large != 0 { bringRunNear(x, nil, elementSize: E.size, behind: f) }
+      if is_large != 0 && reduced.extent > 1 { bringRunNear(x, nil, elementSize: E.size, behind: f) }
       addRun(E.self, R.self, x + (reducedOffset(f).x &+ start) &* E.size, count, shift: shift, to: &sums)
     }
     return R.collapse(sums)

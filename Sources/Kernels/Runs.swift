@@ -2,8 +2,8 @@
 
 import NormKitFloor
 
-/// Sets that are taken together, and their bytes at most. The steps from sums to factors are a long chain of
-/// dependent operations for one set; those of several sets overlap.
+/// Sets that are taken together, and their bytes at most if they are summed or joined. The steps from sums to factors
+/// are a long chain of dependent operations for one set; those of several sets overlap.
 let mostSets = 16
 private let mostBytes = 16 * 1024
 
@@ -57,7 +57,8 @@ extension nk_job {
     if phase == NK_WHOLE {
       let scratch = RunScratch<E.Natural>(memory)
       scratch.terms.clear()
-      let fitting = Int(source) == NK_FORMED ? min(mostSets, mostBytes / (setSize &* E.size)) : mostSets
+      let isBound = Int(source) == NK_FORMED || Int(streams) == NK_STREAMS_JOINED
+      let fitting = isBound ? min(mostSets, mostBytes / (setSize &* E.size)) : mostSets
       let together = fitting >= 4 ? fitting & ~3 : max(1, fitting)
       if R.Change.isFrequent && Int(streams) == NK_STREAMS_JOINED {
         return joinedSets(E.self, R.self, begin, end, together, scratch)

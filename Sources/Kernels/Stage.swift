@@ -57,7 +57,7 @@ extension nk_stage {
       let lines = streamedLines(E.self, row), part = streams != 0 ? lines.first..<lines.end : 0..<Int(length)
       var i = part.lowerBound
       if i > 0 { gatherRest(E.self, W.self, row, 0..<i) }
-      // Where two vectors fill the registers, whole ones are gathered as parts are.
+      // Where two vectors fill the registers, whole ones are gathered as parts are, and not past the caches.
       if hasFourVectors && bias == nil, let source, let other {
         let x = source + row &* sourceBytes, added = other + row &* otherBytes
         if E.self == W.self {

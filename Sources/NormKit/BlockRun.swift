@@ -67,6 +67,8 @@ struct BlockRun {
     job.beta = beta.map { $0 + parameter * parameterSize }
     if blocks.streams && !blocks.hasAfter {
       job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
+      // What was formed just now is in cache.
+      if blocks.gathers || blocks.formsSum { job.is_large = 0 }
     }
     if blocks.fetchesAhead && !isLast {
       // Where a sum is stored, x was brought near with that.

@@ -6,7 +6,7 @@ import NormKitFloor
 /// Elements per piece of a set: large enough to pay for a task, small enough for several threads to share one set.
 private let pieceElements = 65536
 
-/// Columns: rows per piece at least, and pieces per block at most.
+/// Columns: rows per piece at least, of which each has a multiple, and pieces per block at most.
 private let pieceRows = 256
 private let mostPieces = 64
 

@@ -10,6 +10,9 @@ let leastUnaligned = 512
 /// Longer ones have few such ends, and joining what is shorter takes longer than memory does.
 private let joinedBytes = 256...2048
 
+/// Columns: rows that are worth passing several at a time.
+private let manyRows: Int64 = 128
+
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
   /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
@@ -61,15 +64,18 @@ extension nk_job {
     return !isBackward || Int(parameter_form) != NK_ROWS && (Int(parameter_form) != NK_ELEMENTS || elementSize > 2)
   }
 
-  /// Columns: whether rows of lanes that have the same parameters follow each other without a gap. Then several are
-  /// passed as one, and stores in their order are as good as stores past the caches that have to begin at lines.
+  /// Columns: whether many rows of lanes that have the same parameters follow each other without a gap. Then several
+  /// short ones are passed as one; and, where lines begin elsewhere, stores in the order of memory are as good as
+  /// stores past the caches.
   private var areDense: Bool {
     let width = lanes &* run, areAlike = gamma == nil && beta == nil || segment != width
-    return Int(family) == NK_COLUMNS && blocks == 1 && areAlike && reduced.count <= 1 && reduced.extent >= 128
+    return Int(family) == NK_COLUMNS && blocks == 1 && areAlike && reduced.count <= 1 && reduced.extent >= manyRows
       && reduced.axis.0.x_stride == width && reduced.axis.0.y_stride == width
   }
 
-  /// Columns: how many rows that follow each other are whole lines and whole vectors.
+  /// Columns: how many rows that follow each other are whole lines and whole vectors. `mostTogether` in
+  /// ColumnApply.swift has to pass so many as one, or a multiple, and pieces that threads share to have a multiple of
+  /// that.
   private func rowsOfLines(_ elementSize: Int) -> Int {
     max(1, max(16, lineBytes / elementSize) >> (lanes &* run).trailingZeroBitCount)
   }

@@ -28,7 +28,7 @@ SIZES = (
     {"rows": 68_001, "size": 65, "samples": 32, "channels": 512, "positions": 265, "groups": 32,
      "outer": 32, "slices": 512, "inner": 265, "shape": (32, 512, 265), "axes": (1,)},
     {"rows": 135_001, "size": 32, "samples": 3, "channels": 40, "positions": 35_841, "groups": 4,
-     "outer": 3, "slices": 40, "inner": 35_841, "shape": (3, 35_841, 40), "axes": (1,)},
+     "outer": 3, "slices": 40, "inner": 35_841, "shape": (3, 35_844, 40), "axes": (1,)},
 )  # fmt: skip
 
 

@@ -150,7 +150,8 @@ typedef struct {
     void *y;                                    /* NULL: statistics only */
     int32_t streams;                            /* whether y (backward: dx) is written past the caches, and how: see
                                                    below */
-    int32_t is_large;                           /* whether what is read comes from memory */
+    int32_t is_large;                           /* whether x and dy come from memory, and are brought
+                                                   near by rows and runs */
     int64_t ahead;                              /* rows with a parameter for each element: bytes from x to what is
                                                    read next, which is brought near; 0: the rows behind these, if they
                                                    are short or come from memory */

@@ -23,16 +23,7 @@ extension Change {
     if _slowPath(streams || last < 0) { return applyInParts(x, y, count, streams: streams) }
     // What comes next is read before this is written. The last vector may share elements with the one before it; and y
     // often lies a line behind x, but for whole pages, where a processor would take what is read for what was written.
-    var i = 0
-    if E.prefersPairs && 32 <= last {
-      var pair = E.loadPair(x)
-      while i &+ 32 <= last {
-        let next = E.loadPair(x + min(i &+ 32, last &- 16) &* E.size)
-        E.storePair(y + i &* E.size, applyPair(pair, i))
-        pair = next
-        i &+= 32
-      }
-    }
+    var i = applyPairs(x, y, from: 0, to: last, streams: false)
     var lanes = E.load(x, i, as: N.self)
     while i < last {
       let next = E.load(x, min(i &+ 16, last), as: N.self)
@@ -41,6 +32,23 @@ extension Change {
       i &+= 16
     }
     E.store(y, last, apply(lanes, last, 16))
+  }
+
+  /// Applies it to the whole pairs from `first` to `end - 1`, if elements prefer pairs. Returns where they end.
+  @inline(__always)
+  private func applyPairs(
+    _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, from first: Int, to end: Int, streams: Bool
+  ) -> Int {
+    if !E.prefersPairs || first &+ 32 > end { return first }
+    let last = (end &- first) & ~31 &+ first &- 32
+    var i = first, pair = E.loadPair(x + i &* E.size)
+    while i <= last {
+      let next = E.loadPair(x + min(i &+ 32, last) &* E.size)
+      E.storePair(y, i, applyPair(pair, i), streams: streams)
+      pair = next
+      i &+= 32
+    }
+    return i
   }
 
   /// Applies it to a run that is written past the caches, or to fewer than sixteen elements.
@@ -55,15 +63,7 @@ extension Change {
       applyPart(x, y, i, part)
       i &+= part
     }
-    if E.prefersPairs && i < lines.end {
-      var pair = E.loadPair(x + i &* E.size)
-      while i < lines.end {
-        let next = E.loadPair(x + min(i &+ 32, lines.end &- 32) &* E.size)
-        E.streamPair(y + i &* E.size, applyPair(pair, i))
-        pair = next
-        i &+= 32
-      }
-    }
+    i = applyPairs(x, y, from: i, to: lines.end, streams: true)
     if i < lines.end {
       var lanes = E.load(x, i, as: E.Natural.self)
       while i < lines.end {

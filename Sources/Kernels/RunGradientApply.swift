@@ -103,6 +103,13 @@ private struct GradientRow<E: Element> {
     lanes = GradientLanes(standard, gradient)
   }
 
+  /// Element `i` of the row that is so many bytes behind this one.
+  @inline(__always)
+  func prefetch(_ i: Int, _ ahead: (x: Int, dy: Int)) {
+    nk_prefetch(x + (ahead.x &+ i &* E.size))
+    nk_prefetch(dy + (ahead.dy &+ i &* E.size))
+  }
+
   /// The gradient of elements i to i + 15, or `count` of them, which are added to the sums of their parameters.
   @inline(__always)
   func gradient(_ i: Int, _ count: Int, _ gammas: SIMD16<N>, _ recent: inout RecentSums<N>) -> SIMD16<N> {
@@ -251,7 +258,7 @@ extension nk_job {
       let streams = self.streams != 0
       // What is read next comes from memory then, and is brought near.
       let first = scratch.starts[0], second = scratch.starts[1]
-      let xAhead = 4 &* (second.x - first.x), dyAhead = 4 &* (second.dy - first.dy)
+      let ahead = (x: 4 &* (second.x - first.x), dy: 4 &* (second.dy - first.dy))
       for k in stride(from: 0, to: 4, by: 2) {
         guard let dx0 = scratch.starts[k].dx, let dx1 = scratch.starts[k &+ 1].dx else { break }
         let row0 = gradientRow(E.self, scratch, k), row1 = gradientRow(E.self, scratch, k &+ 1)
@@ -262,13 +269,11 @@ extension nk_job {
           bringJointNear(dx0 + 5 &* (dx1 - dx0))
         }
         let whole = hasWideRegisters && head == 0 && streamsSecond == streams
-          ? applyVectors(row0, row1, dx0, dx1, gammas, sums, (x: xAhead, dy: dyAhead)) : 0
+          ? applyVectors(row0, row1, dx0, dx1, gammas, sums, ahead) : 0
         forVectors(from: whole, head: head, Int(run)) { i, count in
           if _slowPath(streams) {
-            nk_prefetch(row0.x + (xAhead &+ i &* E.size))
-            nk_prefetch(row1.x + (xAhead &+ i &* E.size))
-            nk_prefetch(row0.dy + (dyAhead &+ i &* E.size))
-            nk_prefetch(row1.dy + (dyAhead &+ i &* E.size))
+            row0.prefetch(i, ahead)
+            row1.prefetch(i, ahead)
           }
           let gamma: SIMD16<N> = N.load(gammas, i)
           var recent = RecentSums(sums, i)
@@ -305,10 +310,8 @@ extension nk_job {
     var i = 0
     while i <= last {
       if _slowPath(streams) {
-        nk_prefetch(row0.x + (ahead.x &+ i &* E.size))
-        nk_prefetch(row1.x + (ahead.x &+ i &* E.size))
-        nk_prefetch(row0.dy + (ahead.dy &+ i &* E.size))
-        nk_prefetch(row1.dy + (ahead.dy &+ i &* E.size))
+        row0.prefetch(i, ahead)
+        row1.prefetch(i, ahead)
       }
       let gamma: SIMD16<N> = N.load(gammas, i)
       var recent = RecentSums(sums, i)

@@ -244,7 +244,7 @@ enum {
     NK_STREAMS_NOT = 0,
     NK_STREAMS = 1,         /* the address of what is written is a multiple of an element, and, in bf16 channels last
                                and backward passes of rows of halves and over channels, that of every run and row of
-                               lanes of 64 bytes */
+                               lanes, or of as many rows as are passed as one, of 64 bytes */
     NK_STREAMS_JOINED = 2   /* the same for runs that are sets, of 2048 bytes at most, and lie in what is written
                                without gaps: they are joined to whole cache lines first. Not for the norms L1 and MAX;
                                backward those of f32 and f64 alone that have one parameter each */

@@ -124,13 +124,7 @@ private struct Rows<E: Element> {
       }
       var whole = 0
       if arePair {
-        while E.prefersPairs && whole &+ 32 <= width {
-          let lanes = LanePair(scratch.coefficients(N.self), whole)
-          let y0 = row0.applyPair(lanes, whole), y1 = row1.applyPair(lanes, whole)
-          row0.storePair(whole, y0)
-          row1.storePair(whole, y1)
-          whole &+= 32
-        }
+        whole = applyPairs(row0, row1)
         if hasWideRegisters && !streams { whole = applyVectors(row0, row1, from: whole) }
         forVectors(from: whole, head: head, width) { j, count in
           let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
@@ -141,15 +135,31 @@ private struct Rows<E: Element> {
         f &+= 2
         continue
       }
-      while E.prefersPairs && whole &+ 32 <= width {
-        row0.storePair(whole, row0.applyPair(LanePair(scratch.coefficients(N.self), whole), whole))
-        whole &+= 32
-      }
+      whole = applyPairs(row0)
       forVectors(from: whole, head: head, width) { j, count in
         row0.store(j, count, row0.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
       }
       f &+= 1
     }
+  }
+
+  /// Whole pairs of a row, or of two, if elements prefer pairs. Each is read before the one before it is written: see
+  /// `Change`. Returns where they end.
+  @inline(__always)
+  private func applyPairs<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>? = nil) -> Int {
+    let end = width & ~31
+    if !E.prefersPairs || end == 0 { return 0 }
+    var j = 0, x0 = row0.loadPair(0), x1 = row1?.loadPair(0) ?? x0
+    while j < end {
+      let next = min(j &+ 32, end &- 32), next0 = row0.loadPair(next), next1 = row1?.loadPair(next) ?? next0
+      let lanes = LanePair(scratch.coefficients(N.self), j)
+      row0.storePair(j, row0.apply(lanes, x0))
+      if let row1 { row1.storePair(j, row1.apply(lanes, x1)) }
+      x0 = next0
+      x1 = next1
+      j &+= 32
+    }
+    return end
   }
 
   /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
@@ -223,9 +233,11 @@ private struct Row<E: Element, F: RowForm> {
   func apply(_ lanes: LaneCoefficients<N>, _ x: SIMD16<N>) -> SIMD16<N> { F.apply(parameters, lanes.apply(x)) }
 
   @inline(__always)
-  func applyPair(_ lanes: LanePair<N>, _ j: Int) -> Pair<N> {
-    let x = E.loadPair(x + j &* E.size)
-    return Pair(
+  func loadPair(_ j: Int) -> Pair<N> { E.loadPair(x + j &* E.size) }
+
+  @inline(__always)
+  func apply(_ lanes: LanePair<N>, _ x: Pair<N>) -> Pair<N> {
+    Pair(
       first: F.apply(parameters, lanes.first.apply(x.first)),
       second: F.apply(parameters, lanes.second.apply(x.second)))
   }

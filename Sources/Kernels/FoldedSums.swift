@@ -23,9 +23,9 @@ struct FoldedSums {
     return sums
   }
 
-  /// Lets the first row stand in for those that are missing, from `count` on, to a whole number of fours.
+  /// Lets the first of the last four of `count` rows stand in for those that these lack.
   @inline(never)
   func fill(_ count: Int) {
-    for k in count..<(count &+ 3) & ~3 { rows[k] = rows[0] }
+    for k in count..<(count &+ 3) & ~3 { rows[k] = rows[count & ~3] }
   }
 }

@@ -98,12 +98,12 @@ enum Moments: Reduction {
   @inline(__always)
   static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
     guard SquareSum.isReliable(sums, count, in: A.self) else { return false }
-    // second <= 4 * (second - first * first / count), without a division; NaN is not for Double to mend.
-    return !(4 * sums.first * sums.first > 3 * count * sums.second)
+    // second <= 6 * (second - first * first / count), without a division; NaN is not for Double to mend.
+    return !(6 * sums.first * sums.first > 5 * count * sums.second)
   }
   @inline(__always)
   static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool {
-    var lost = 4 * firsts * firsts, kept = 3 * count * seconds
+    var lost = 6 * firsts * firsts, kept = 5 * count * seconds
     return SquareSum.areReliable(firsts, seconds, count) && !nk_exceed(&lost, &kept)
   }
 }

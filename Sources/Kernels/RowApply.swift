@@ -215,11 +215,12 @@ extension nk_job {
     _: E.Type, _: R.Type, _ first: Int, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) -> Bool {
     guard hasParametersOfRows && areEvenlySpaced else { return false }
-    if !areShortRows(E.self, R.self) {
-      for k in 0..<count { scratch.terms.set(k, scratch.standards[k]) }
-    }
-    if !scratch.terms.areOrdinary {
-      for k in 0..<count where needsDouble(scratch.standards[k].factor, in: E.Natural.self) { return false }
+    let areShort = areShortRows(E.self, R.self)
+    if !(areShort && scratch.terms.areOrdinary(count)) {
+      for k in 0..<count {
+        if needsDouble(scratch.standards[k].factor, in: E.Natural.self) { return false }
+        if !areShort { scratch.terms.set(k, scratch.standards[k]) }
+      }
     }
     if hasParameters(of: E.self) {
       applyRows(E.self, E.self, first, count, scratch.terms)

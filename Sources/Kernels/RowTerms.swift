@@ -37,9 +37,17 @@ struct RowTerms<A: Arithmetic> {
   @inline(__always)
   func clear() { A.store(negatives, 0, A.splat(1)) }
 
-  /// Whether all factors, of rows that were set or cleared, are far from overflow and underflow.
+  /// Whether the factors of `count` rows, which are Float, are far from overflow and underflow. Four are read at once,
+  /// as they were written: more would have to wait until all that was stored before them has reached the cache.
   @inline(__always)
-  var areOrdinary: Bool { A.self == Double.self || nk_are_between_f32(negatives, 0x1p-99, 0x1p99) }
+  func areOrdinary(_ count: Int) -> Bool {
+    var k = 0
+    while k < count {
+      if !nk_are_between_f32(negatives + k, 0x1p-99, 0x1p99) { return false }
+      k &+= 4
+    }
+    return true
+  }
 }
 
 extension nk_standard {

@@ -75,6 +75,11 @@ NK_INLINE _Bool nk_are_between(const void *p, double least) {
     const nk_f64x4_there *v = p;
     return __builtin_reduce_and((nk_i64x4)(*v >= least) & (*v < __builtin_inf())) != 0;
 }
+/* The same for the magnitudes of four floats, which are not larger than `most`. */
+NK_INLINE _Bool nk_are_between_f32(const void *numbers, float least, float most) {
+    __auto_type magnitude = __builtin_elementwise_abs(*(const nk_f32x4_there *)numbers);
+    return __builtin_reduce_and((magnitude >= least) & (magnitude <= most)) != 0;
+}
 /* Whether some number of a is larger than its neighbour in b. */
 NK_INLINE _Bool nk_exceed(const void *a, const void *b) {
     return __builtin_reduce_or(*(const nk_f64x4_there *)a > *(const nk_f64x4_there *)b) != 0;

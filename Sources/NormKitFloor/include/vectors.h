@@ -151,12 +151,6 @@ NK_INLINE double nk_largest_f64(nk_f64x16 v) {
     return result;
 }
 
-/* Whether the magnitudes of sixteen numbers are all at least `least` and at most `most`. */
-NK_INLINE _Bool nk_are_between_f32(const void *p, float least, float most) {
-    nk_f32x16 magnitude = __builtin_elementwise_abs(*(const nk_f32x16_there *)p);
-    return __builtin_reduce_and((nk_u32x16)(magnitude >= least) & (nk_u32x16)(magnitude <= most)) != 0;
-}
-
 /* Asks for what stands at p, which need not be there, to be brought to the second-level cache. */
 NK_INLINE void nk_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 /* The same to the first, because it will be written. */

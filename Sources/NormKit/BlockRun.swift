@@ -39,40 +39,43 @@ struct BlockRun {
     for block in range { run(block, isLast: block + 1 == range.upperBound) }
   }
 
+  // Fields are read where they are: a block may be small beside what a copy of all of them takes.
+  private var d: normkit_description { @inline(__always) get { plan.pointee.description } }
+  private var o: normkit_operands { @inline(__always) get { operands.pointee } }
+
   private func run(_ block: Int, isLast: Bool) {
-    let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
     let place = Place(blocks, plan.pointee.runs.length, block)
-    let parameter = place.first * blocks.cut.parametersOfItem
-    let set = place.stretch * blocks.cut.setsOfStretch + place.first * blocks.cut.setsOfItem
+    let parameter = place.first * blocks.pointee.cut.parametersOfItem
+    let set = place.stretch * blocks.pointee.cut.setsOfStretch + place.first * blocks.pointee.cut.setsOfItem
 
     let y = o.y + place.offset(d.y_stride) * size(d.output_dtype)
-    let work = memory.flatMap { blocks.usesWorkspace ? $0 : nil } ?? y
-    let workStep = blocks.usesWorkspace ? place.length : place.step(d.y_stride)
+    let work = memory.flatMap { blocks.pointee.usesWorkspace ? $0 : nil } ?? y
+    let workStep = blocks.pointee.usesWorkspace ? place.length : place.step(d.y_stride)
     let following = Place(blocks, plan.pointee.runs.length, block + 1)
     let next = isLast ? nil : following.start(o.x, d.x_stride, d.dtype)
-    let stages = Stages(plan, self.blocks, place, work: work, step: workStep, ahead: next)
+    let stages = Stages(plan, blocks, place, work: work, step: workStep, ahead: next)
 
-    var job = place.count == blocks.together ? blocks.job : blocks.lastJob
+    var job = place.count == blocks.pointee.together ? blocks.pointee.job : blocks.pointee.lastJob
     job.x = UnsafeRawPointer(o.x + place.offset(d.x_stride) * size(d.dtype))
     var step = place.step(d.x_stride)
-    if blocks.formsSum { (job.x, step) = formSum(place, job.x, step, parameter, ahead: next) }
-    if blocks.gathers {
-      stages.add(NK_GATHER, blocks.formsSum ? nil : o, to: job.x, step: step, parameter)
+    if blocks.pointee.formsSum { (job.x, step) = formSum(place, job.x, step, parameter, ahead: next) }
+    if blocks.pointee.gathers {
+      stages.add(NK_GATHER, blocks.pointee.formsSum ? nil : o, to: job.x, step: step, parameter)
       stages.activate(d.activation_before)
       job.x = UnsafeRawPointer(work)
     }
 
-    job.y = blocks.hasAfter ? work : y
+    job.y = blocks.pointee.hasAfter ? work : y
     job.gamma = gamma.map { $0 + parameter * parameterSize }
     job.beta = beta.map { $0 + parameter * parameterSize }
-    if blocks.streams && !blocks.hasAfter {
+    if blocks.pointee.streams && !blocks.pointee.hasAfter {
       job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
       // What was formed just now is in cache.
-      if blocks.gathers || blocks.formsSum { job.is_large = 0 }
+      if blocks.pointee.gathers || blocks.pointee.formsSum { job.is_large = 0 }
     }
-    if blocks.fetchesAhead && !isLast {
+    if blocks.pointee.fetchesAhead && !isLast {
       // Where a sum is stored, x was brought near with that.
-      let read = blocks.formsSum ? following.start(o.residual, d.residual_stride, d.dtype) : next
+      let read = blocks.pointee.formsSum ? following.start(o.residual, d.residual_stride, d.dtype) : next
       if let read { job.ahead = Int64(Int(bitPattern: read) - Int(bitPattern: job.x)) }
     }
     plan.pointee.placeStatistics(o, in: &job, set: set, parameter: parameter)
@@ -83,16 +86,16 @@ struct BlockRun {
       stages.affine(o.sample_scale, o.sample_shift, first, onePlus: d.one_plus_sample_scale)
     }
     // The activation may be the last step, and write y.
-    let endsInActivation = blocks.usesWorkspace && !d.isOfIntegers && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
-    if endsInActivation && blocks.activation != Int32(NORMKIT_IDENTITY) {
-      stages.activate(blocks.activation, to: o.y, step: d.y_stride)
+    let endsInActivation = blocks.pointee.usesWorkspace && !d.isOfIntegers && !d.has(NORMKIT_ADD_RESIDUAL_AFTER)
+    if endsInActivation && blocks.pointee.activation != Int32(NORMKIT_IDENTITY) {
+      stages.activate(blocks.pointee.activation, to: o.y, step: d.y_stride)
       return
     }
-    stages.activate(blocks.activation)
+    stages.activate(blocks.pointee.activation)
     if d.has(NORMKIT_ADD_RESIDUAL_AFTER) {
       stages.add(o.residual_after, step: d.residual_after_stride)
     }
-    if blocks.hasAfter && blocks.usesWorkspace { stages.storeOutput(o, row: set) }
+    if blocks.pointee.hasAfter && blocks.pointee.usesWorkspace { stages.storeOutput(o, row: set) }
   }
 
   /// Forms x with what is added to it in `sum`, or, if that is written past the caches, in the workspace, too. Returns
@@ -100,15 +103,14 @@ struct BlockRun {
   private func formSum(
     _ place: Place, _ x: UnsafeRawPointer?, _ step: Int, _ parameter: Int, ahead: UnsafeRawPointer?
   ) -> (UnsafeRawPointer?, Int) {
-    let d = plan.pointee.description, o = operands.pointee, blocks = blocks.pointee
     var sum = o.sum + place.offset(d.sum_stride) * size(d.dtype), sumStep = place.step(d.sum_stride)
     var destination: UnsafeMutableRawPointer?
-    if let memory, blocks.streams {
-      sum = memory + blocks.workBytes
+    if let memory, blocks.pointee.streams {
+      sum = memory + blocks.pointee.workBytes
       sumStep = place.length
       destination = o.sum
     }
-    Stages(plan, self.blocks, place, work: sum, step: sumStep, ahead: ahead)
+    Stages(plan, blocks, place, work: sum, step: sumStep, ahead: ahead)
       .add(NK_FORM, o, to: x, step: step, parameter, destination: destination)
     return (UnsafeRawPointer(sum), sumStep)
   }
@@ -123,16 +125,17 @@ private struct Place {
   private let cutsRuns: Bool
 
   /// - run: elements of a run of memory.
-  init(_ blocks: Blocks, _ run: Int, _ block: Int) {
-    stretch = block / blocks.blocksOfStretch
-    first = block % blocks.blocksOfStretch * blocks.together
-    count = min(blocks.together, blocks.cut.inner - first)
-    cutsRuns = blocks.cut.cutsRuns
+  init(_ blocks: UnsafePointer<Blocks>, _ run: Int, _ block: Int) {
+    let cut = blocks.pointee.cut, blocksOfStretch = blocks.pointee.blocksOfStretch
+    stretch = block / blocksOfStretch
+    first = block % blocksOfStretch * blocks.pointee.together
+    count = min(blocks.pointee.together, cut.inner - first)
+    cutsRuns = cut.cutsRuns
     rows = cutsRuns ? 1 : count
-    length = cutsRuns ? count * blocks.cut.item : blocks.cut.item
+    length = cutsRuns ? count * cut.item : cut.item
     self.run = run
-    index = stretch * blocks.cut.inner + first
-    element = first * blocks.cut.item
+    index = stretch * cut.inner + first
+    element = first * cut.item
   }
 
   /// Elements from one row to the next.
@@ -171,6 +174,8 @@ private struct Stages {
     workStep = step
   }
 
+  private var d: normkit_description { @inline(__always) get { plan.pointee.description } }
+
   private func stage(_ operation: Int, _ dtype: Int32) -> nk_stage {
     var stage = nk_stage()
     stage.operation = Int32(operation)
@@ -189,7 +194,6 @@ private struct Stages {
     _ operation: Int, _ o: normkit_operands?, to x: UnsafeRawPointer?, step: Int, _ parameter: Int,
     destination: UnsafeMutableRawPointer? = nil
   ) {
-    let d = plan.pointee.description
     var stage = stage(operation, d.dtype)
     stage.source = x
     stage.source_step = Int64(step)
@@ -231,7 +235,6 @@ private struct Stages {
   /// work = activation(work), or, with a destination, y = activation(work).
   func activate(_ activation: Int32, to destination: UnsafeMutableRawPointer? = nil, step: Int64 = 0) {
     guard activation != Int32(NORMKIT_IDENTITY) else { return }
-    let d = plan.pointee.description
     var stage = stage(blocks.pointee.isOfHalves ? NK_RECTIFY : NK_ACTIVATE, d.output_dtype)
     stage.activation = activation
     stage.slope = d.slope
@@ -269,7 +272,6 @@ private struct Stages {
 
   /// Has x of the next block brought near.
   private func lookAhead(_ stage: inout nk_stage) {
-    let d = plan.pointee.description
     if blocks.pointee.fetchesAhead && !blocks.pointee.formsSum { return }
     stage.ahead = ahead
     stage.ahead_step = Int64(place.step(d.x_stride) * size(d.dtype))
@@ -289,7 +291,6 @@ private struct Stages {
 
   /// y, from the workspace. `row`: the first row of the block.
   func storeOutput(_ o: normkit_operands, row: Int) {
-    let d = plan.pointee.description
     guard d.isOfIntegers else { return store(o.y, step: d.y_stride, d.output_dtype) }
     let isUnsigned = Int(d.output_dtype) == NORMKIT_U8
     var stage = stage(isUnsigned ? NK_STORE_U8 : NK_STORE_I8, 0)
@@ -313,9 +314,12 @@ extension Plan {
   fileprivate func run(_ stage: inout nk_stage) {
     let kernel = kernel
     withUnsafePointer(to: stage) { stage in
-      var job = nk_job()
-      job.stage = stage
-      nk_call(kernel, &job, Int32(NK_STAGE), 0, 1)
+      // Nothing else is read of a job with a stage.
+      withUnsafeTemporaryAllocation(of: nk_job.self, capacity: 1) { job in
+        guard let job = job.baseAddress else { return }
+        job.pointee.stage = stage
+        nk_call(kernel, job, Int32(NK_STAGE), 0, 1)
+      }
     }
   }
 

@@ -4,7 +4,7 @@ import CNormKit
 import NormKitFloor
 
 /// Bytes of a block, in the type of computation, if it can be cut so small.
-private let blockBytes = 32 * 1024
+private let blockBytes = 48 * 1024
 /// Positions that a block has at least if their statistics are given, because coefficients are computed for each block,
 /// as long as it is no larger than this.
 private let leastGiven = 64

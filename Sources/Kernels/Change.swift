@@ -25,10 +25,11 @@ extension Change {
     // often lies a line behind x, but for whole pages, where a processor would take what is read for what was written.
     var i = applyPairs(x, y, from: 0, to: last, streams: false)
     var lanes = E.load(x, i, as: N.self)
-    // Behind the first vector, whole lines are written: to write to two at once takes twice as long.
-    let head = hasWideRegisters && i == 0 ? E.elementsBeforeLine(y) & 15 : 0
-    if head > 0 && last > 0 {
-      i = min(head, last)
+    // Behind the first vector, none is written to two lines at once, which takes twice as long. What comes third is read
+    // only after the first was written, and has to begin behind it.
+    let head = hasWideRegisters && i == 0 ? E.elementsBeforeLine(y) : 0
+    if head > 0 && last >= 16 {
+      i = head
       let next = E.load(x, i, as: N.self)
       E.store(y, 0, apply(lanes, 0, 16))
       lanes = next

@@ -122,9 +122,8 @@ private struct Rows<E: Element> {
       if notice.isNeeded {
         job.bringNear(notice, x, y, elementSize: E.size, from: index(f), arePair ? 2 : 1, by: together)
       }
-      var whole = 0
       if arePair {
-        whole = applyPairs(row0, row1)
+        var whole = applyPairs(row0, row1)
         if hasWideRegisters && !streams { whole = applyVectors(row0, row1, from: whole) }
         forVectors(from: whole, head: head, width) { j, count in
           let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
@@ -135,7 +134,7 @@ private struct Rows<E: Element> {
         f &+= 2
         continue
       }
-      whole = applyPairs(row0)
+      let whole = applyPairs(row0)
       forVectors(from: whole, head: head, width) { j, count in
         row0.store(j, count, row0.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
       }

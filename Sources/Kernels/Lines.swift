@@ -3,9 +3,9 @@
 import NormKitFloor
 
 extension Element {
-  /// Elements from `p` on before the first from which `line` of them, a multiple of sixteen, can be stored past the
-  /// caches. They are stored as usual, as are those behind the last such, and none is stored twice: a line that is in
-  /// cache would have to be written back first.
+  /// Elements from `p` on before the first from which `line` of them, a multiple of sixteen, lie in as few lines as
+  /// they can, and can be stored past the caches. Those before are stored as usual then, as are those behind the last
+  /// such, and none is stored twice: a line that is in cache would have to be written back first.
   @inline(__always)
   static func elementsBeforeLine(_ p: UnsafeMutableRawPointer, of line: Int = 16) -> Int {
     ((0 &- Int(bitPattern: p)) & (line &* size &- 1)) / size

@@ -14,8 +14,8 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
   /// Bytes from one row to the next.
   let xStep, yStep: Int
   let rows, count: Int
-  /// Bytes from a row to what is prefetched: the same row of the next group, because samples of rows are read in no
-  /// order that a processor could foresee, or what the job says, or, nothing being prefetched, this row.
+  /// Bytes from a row to what is prefetched: the same row of the next group, or what the job says, or, nothing being
+  /// prefetched, this row.
   let ahead: Int
   let terms: RowTerms<N>
   let least: N

@@ -238,7 +238,7 @@ struct FoldedGradientSums {
     beside.set(k, sums.beside)
   }
 
-  /// Lets the first stretch stand in for those that are missing, from `count` on, to a whole number of fours.
+  /// Lets the first of the last four of `count` stretches stand in for those that these lack.
   @inline(__always)
   func fill(_ count: Int) {
     h.fill(count)

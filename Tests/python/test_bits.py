@@ -111,6 +111,18 @@ def test_in_place_and_offsets(dtype):
 
 
 @every_dtype
+def test_runs_that_begin_anywhere_in_a_line(dtype):
+    """Vectors of a run overlap, and what is read next may be what was written before."""
+    for length in range(16, 50):
+        for name in ("batch_norm_inference", "instance_norm"):
+            problem = small(method(name), dtype, samples=1, channels=5, positions=length)
+            wanted = execute(problem, Offset(0))
+            for place in problem.places:
+                for seed in range(4):
+                    assert_same_bits(execute(problem, Offset(seed), in_place=place), wanted, f"{place}, {problem}")
+
+
+@every_dtype
 def test_each_output_alone(dtype):
     """No output changes a bit with what is asked for beside it."""
     for problem in short_problems(dtype, (1, 7, 37, 130)):

@@ -152,6 +152,41 @@ private struct RecentSums<N: Arithmetic> {
   }
 }
 
+/// Four such rows, which share what is loaded for their parameters.
+private struct FourGradientRows<E: Element> {
+  typealias N = E.Natural
+  let rows: (GradientRow<E>, GradientRow<E>, GradientRow<E>, GradientRow<E>)
+  let dx: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
+  let gammas: UnsafeRawPointer
+  let sums: ParameterSums<N>
+
+  /// A processor takes what it reads for what it has just written where these lie at the same place in a page. dx often
+  /// lies some lines behind x, but for whole pages: then the last vectors come first.
+  @inline(__always)
+  func apply(_ length: Int) {
+    let whole = length & ~15, isBehind = (Int(bitPattern: dx.0) &- Int(bitPattern: rows.0.x)) & 4095 < 2048
+    var i = isBehind ? whole &- 16 : 0
+    for _ in 0..<whole / 16 {
+      apply(i, 16)
+      i &+= isBehind ? -16 : 16
+    }
+    if whole < length { apply(whole, length &- whole) }
+  }
+
+  @inline(__always)
+  private func apply(_ i: Int, _ count: Int) {
+    let gamma: SIMD16<N> = N.load(gammas, i)
+    var recent = RecentSums(sums, i)
+    let gradient0 = rows.0.gradient(i, count, gamma, &recent), gradient1 = rows.1.gradient(i, count, gamma, &recent)
+    let gradient2 = rows.2.gradient(i, count, gamma, &recent), gradient3 = rows.3.gradient(i, count, gamma, &recent)
+    recent.put(sums, i)
+    E.store(dx.0, i, upTo: count, gradient0)
+    E.store(dx.1, i, upTo: count, gradient1)
+    E.store(dx.2, i, upTo: count, gradient2)
+    E.store(dx.3, i, upTo: count, gradient3)
+  }
+}
+
 extension nk_job {
   /// The gradient of one piece of set `s`, which starts at `x`, `dy` and `dx`.
   @inline(never)
@@ -245,14 +280,22 @@ extension nk_job {
     }
   }
 
-  /// The gradients of four rows. To the sums of parameters, rows are added in their order, whether two are passed at
-  /// once or one after the other.
+  /// The gradients of four rows. To the sums of parameters, rows are added in their order, however many are passed at
+  /// once.
   @inline(never)
   func applyFourGradients<E: Element>(
     _: E.Type, _ scratch: GradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
     typealias N = E.Natural
     let gammas = UnsafeRawPointer(self.gammas!)
+    if let sums, hasWideRegisters && streams == 0, let dx0 = scratch.starts[0].dx, let dx1 = scratch.starts[1].dx,
+      let dx2 = scratch.starts[2].dx, let dx3 = scratch.starts[3].dx {
+      let rows = (
+        gradientRow(E.self, scratch, 0), gradientRow(E.self, scratch, 1), gradientRow(E.self, scratch, 2),
+        gradientRow(E.self, scratch, 3)
+      )
+      return FourGradientRows(rows: rows, dx: (dx0, dx1, dx2, dx3), gammas: gammas, sums: sums).apply(Int(run))
+    }
     var i = 0
     if let sums {
       let streams = self.streams != 0

@@ -25,8 +25,8 @@ extension Change {
     // often lies a line behind x, but for whole pages, where a processor would take what is read for what was written.
     var i = applyPairs(x, y, from: 0, to: last, streams: false)
     var lanes = E.load(x, i, as: N.self)
-    // Behind the first vector, none is written to two lines at once, which takes twice as long. What comes third is read
-    // only after the first was written, and has to begin behind it.
+    // Behind the first vector, none is written to two lines at once, which takes twice as long. What comes third is
+    // read only after the first was written, and has to begin behind it.
     let head = hasWideRegisters && i == 0 ? E.elementsBeforeLine(y) : 0
     if head > 0 && last >= 16 {
       i = head

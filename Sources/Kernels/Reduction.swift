@@ -29,8 +29,8 @@ protocol Reduction {
 }
 
 extension Reduction {
-  /// What is summed of sixteen elements: if they are shifted, how far they are below the shift. So the subtraction takes
-  /// them from memory, which has to be its second operand.
+  /// What is summed of sixteen elements: if they are shifted, how far they are below the shift. So the subtraction
+  /// takes them from memory, which has to be its second operand.
   @inline(__always)
   static func shifted<A: Arithmetic>(_ x: SIMD16<A>, _ shifts: SIMD16<A>) -> SIMD16<A> { isCentred ? shifts - x : x }
 

@@ -148,8 +148,8 @@ extension nk_job {
   @inline(__always)
   var isSampledByElements: Bool { run <= 48 }
 
-  /// Where the four elements or vectors of a sample lie in a set, in elements: spread evenly over its runs and over each
-  /// run.
+  /// Where the four elements or vectors of a sample lie in a set, in elements: spread evenly over its runs and over
+  /// each run.
   @inline(__always)
   var samplePlaces: (Int, Int, Int, Int) {
     let last = Int(reduced.extent) &- 1, room = Int(run) &- (isSampledByElements ? 1 : 16)

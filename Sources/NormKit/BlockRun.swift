@@ -179,7 +179,7 @@ private struct Stages {
   private func stage(_ operation: Int, _ dtype: Int32) -> nk_stage {
     var stage = nk_stage()
     stage.operation = Int32(operation)
-    stage.is_double = size(plan.pointee.description.natural) == 8 ? 1 : 0
+    stage.is_double = size(d.natural) == 8 ? 1 : 0
     stage.rows = Int64(place.rows)
     stage.length = Int64(place.length)
     stage.work = work
@@ -211,7 +211,7 @@ private struct Stages {
 
   /// work = work + other, a buffer of elements.
   func add(_ other: UnsafeRawPointer?, step: Int64) {
-    let dtype = plan.pointee.description.dtype
+    let dtype = d.dtype
     var stage = stage(NK_GATHER, dtype)
     stage.other = other.map { $0 + place.offset(step) * size(dtype) }
     stage.other_step = Int64(place.step(step))
@@ -219,11 +219,11 @@ private struct Stages {
   }
 
   /// Neighbours that share a parameter.
-  private var segment: Int64 { blocks.pointee.cut.cutsRuns ? plan.pointee.description.positions : 1 }
+  private var segment: Int64 { blocks.pointee.cut.cutsRuns ? d.positions : 1 }
 
   /// work = work * scale + shift, parameters from number `parameter` on.
   func affine(_ scale: UnsafeRawPointer?, _ shift: UnsafeRawPointer?, _ parameter: Int, onePlus: Int32 = 0) {
-    let dtype = plan.pointee.description.parameter_dtype
+    let dtype = d.parameter_dtype
     var stage = stage(NK_AFFINE, dtype)
     stage.source = scale.map { $0 + parameter * size(dtype) }
     stage.other = shift.map { $0 + parameter * size(dtype) }

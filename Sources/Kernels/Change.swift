@@ -27,18 +27,14 @@ extension Change {
     var lanes = E.load(x, i, as: N.self)
     // Behind the first vector, none is written to two lines at once, which takes twice as long. What comes third is
     // read only after the first was written, and has to begin behind it.
-    let head = hasWideRegisters && i == 0 ? E.elementsBeforeLine(y) : 0
-    if head > 0 && last >= 16 {
-      i = head
-      let next = E.load(x, i, as: N.self)
-      E.store(y, 0, apply(lanes, 0, 16))
-      lanes = next
-    }
+    let head = hasWideRegisters && i == 0 && last >= 16 ? E.elementsBeforeLine(y) : 0
+    var next = head > 0 ? head : i &+ 16
     while i < last {
-      let next = E.load(x, min(i &+ 16, last), as: N.self)
+      let coming = min(next, last), read = E.load(x, coming, as: N.self)
       E.store(y, i, apply(lanes, i, 16))
-      lanes = next
-      i &+= 16
+      lanes = read
+      i = coming
+      next &+= 16
     }
     E.store(y, last, apply(lanes, last, 16))
   }

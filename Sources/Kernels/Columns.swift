@@ -10,6 +10,7 @@ extension nk_job {
     let scratch = ColumnScratch(base: memory)
     var task = begin
     while task < end {
+      var next = task &+ 1
       let isByUnit = phase == NK_WHOLE || phase == NK_FINISH
       let unit = isByUnit ? task : task / Int(pieces), piece = isByUnit ? 0 : task &- unit &* Int(pieces)
       let block = ColumnBlock(self, unit)
@@ -32,14 +33,20 @@ extension nk_job {
         standardsOfColumns(E.self, R.self, x, firstSet, sets, width, scratch, summed)
         copy(scratch.standards, to: standards + firstSet, count: sets)
       case NK_APPLY:
-        copy(standards + firstSet, to: scratch.standards, count: sets)
-        let row = piece &* Int(piece_length), end = min(row &+ Int(piece_length), Int(reduced.extent))
-        if let y { applyColumns(E.self, x, y, outer, lane, width, row, end, scratch) }
+        if Int(source) == NK_FORMED {
+          copy(standards + firstSet, to: scratch.standards, count: sets)
+        } else {
+          given(firstSet, count: sets, scratch.standards, as: E.Natural.self)
+        }
+        // Pieces that follow each other are passed as one.
+        next = min(end, task &- piece &+ Int(pieces))
+        let row = piece &* Int(piece_length), last = row &+ (next &- task) &* Int(piece_length)
+        if let y { applyColumns(E.self, x, y, outer, lane, width, row, min(last, Int(reduced.extent)), scratch) }
       default:
         standardsOfColumns(E.self, R.self, x, firstSet, sets, width, scratch, nil)
         if let y { applyColumns(E.self, x, y, outer, lane, width, 0, Int(reduced.extent), scratch) }
       }
-      task &+= 1
+      task = next
     }
   }
 

@@ -173,6 +173,14 @@ enum BF16: Element {
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_bf16(p, Int64(count), v)
   }
+  // Rounded by one instruction, and stored as a whole line.
+  @inline(__always) static var prefersPairs: Bool { hasWideRegisters }
+  @inline(__always) static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Float>) {
+    nk_store_pair_bf16(p, v.first, v.second)
+  }
+  @inline(__always) static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Float>) {
+    nk_stream_pair_bf16(p, v.first, v.second)
+  }
   @inline(__always) static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double {
     Double(Float(bitPattern: UInt32(p.loadUnaligned(fromByteOffset: index &* size, as: UInt16.self)) << 16))
   }

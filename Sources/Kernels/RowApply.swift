@@ -113,68 +113,6 @@ struct RowLanes<A: Arithmetic> {
   func applyPair(_ x: Pair<A>) -> Pair<A> { Pair(first: apply(x.first), second: apply(x.second)) }
 }
 
-/// Four rows of sixteen elements at least, which share the parameters that are loaded for them. Where registers are
-/// wide, loads are what such loops wait for. Elsewhere they wait for arithmetic, and one row after the other is better,
-/// because memory is then read and written in its order.
-private struct FourRows<E: Element, P: Element>: ParameterUser {
-  let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
-  let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
-  let count: Int
-  let terms: RowTerms<E.Natural>
-  let least: E.Natural
-
-  @inline(__always)
-  var mixed: FourRows<E.Mixed, P.Mixed> {
-    FourRows<E.Mixed, P.Mixed>(x: x, y: y, count: count, terms: terms, least: least)
-  }
-
-  @inline(__always)
-  func use<L: LaneParameters>(_ parameters: L) {
-    typealias N = E.Natural
-    let row0 = terms.lanes(0), row1 = terms.lanes(1), row2 = terms.lanes(2), row3 = terms.lanes(3)
-    let last = count &- 16
-    var i = 0
-    while E.prefersPairs && i &+ 32 <= last {
-      let z0 = row0.applyPair(E.loadPair(x.0 + i &* E.size)), z1 = row1.applyPair(E.loadPair(x.1 + i &* E.size))
-      let z2 = row2.applyPair(E.loadPair(x.2 + i &* E.size)), z3 = row3.applyPair(E.loadPair(x.3 + i &* E.size))
-      E.storePair(y.0 + i &* E.size, parameters.applyPair(P.self, z0, i))
-      E.storePair(y.1 + i &* E.size, parameters.applyPair(P.self, z1, i))
-      E.storePair(y.2 + i &* E.size, parameters.applyPair(P.self, z2, i))
-      E.storePair(y.3 + i &* E.size, parameters.applyPair(P.self, z3, i))
-      i &+= 32
-    }
-    // What comes next is read before this is written, as where rows are passed one by one.
-    var z0 = row0.apply(E.load(x.0, i, as: N.self)), z1 = row1.apply(E.load(x.1, i, as: N.self))
-    var z2 = row2.apply(E.load(x.2, i, as: N.self)), z3 = row3.apply(E.load(x.3, i, as: N.self))
-    while i < last {
-      let j = min(i &+ 16, last)
-      let next0 = row0.apply(E.load(x.0, j, as: N.self)), next1 = row1.apply(E.load(x.1, j, as: N.self))
-      let next2 = row2.apply(E.load(x.2, j, as: N.self)), next3 = row3.apply(E.load(x.3, j, as: N.self))
-      store(i, z0, z1, z2, z3, parameters)
-      (z0, z1, z2, z3) = (next0, next1, next2, next3)
-      i &+= 16
-    }
-    store(last, z0, z1, z2, z3, parameters)
-  }
-
-  /// Scales, shifts and stores sixteen elements of each row.
-  @inline(__always)
-  private func store<L: LaneParameters>(
-    _ i: Int, _ z0: SIMD16<E.Natural>, _ z1: SIMD16<E.Natural>, _ z2: SIMD16<E.Natural>, _ z3: SIMD16<E.Natural>,
-    _ parameters: L
-  ) {
-    typealias N = E.Natural
-    let r0 = parameters.apply(z0) { P.load($0, i, as: N.self) }
-    let r1 = parameters.apply(z1) { P.load($0, i, as: N.self) }
-    let r2 = parameters.apply(z2) { P.load($0, i, as: N.self) }
-    let r3 = parameters.apply(z3) { P.load($0, i, as: N.self) }
-    E.store(y.0, i, E.rectified(r0, least))
-    E.store(y.1, i, E.rectified(r1, least))
-    E.store(y.2, i, E.rectified(r2, least))
-    E.store(y.3, i, E.rectified(r3, least))
-  }
-}
-
 extension nk_job {
   /// Applies `terms` to `rows` rows of `count` elements, with the parameters from `start` on.
   @inline(never)
@@ -239,29 +177,11 @@ extension nk_job {
     let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
     var k = 0
     if hasWideRegisters && length >= 16 && !prefersSingleRows(E.self) {
-      while k &+ 4 <= count {
-        let start = (x: x + k &* xStep, y: y + k &* yStep)
-        applyFourRows(E.self, P.self, start.x, start.y, xStep: xStep, yStep: yStep, length, terms.from(k))
-        k &+= 4
-      }
+      k = count & ~3
+      applyInFours(E.self, P.self, x, y, k, length, terms)
     }
     if k == count { return }
     applyRows(
       E.self, P.self, x + k &* xStep, y + k &* yStep, xStep: xStep, yStep: yStep, count &- k, length, 0, terms.from(k))
-  }
-
-  @inline(never)
-  private func applyFourRows<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ x0: UnsafeRawPointer, _ y0: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ count: Int,
-    _ terms: RowTerms<E.Natural>
-  ) {
-    let x = (x0, x0 + xStep, x0 + 2 &* xStep, x0 + 3 &* xStep)
-    let y = (y0, y0 + yStep, y0 + 2 &* yStep, y0 + 3 &* yStep)
-    let rows = FourRows<E, P>(x: x, y: y, count: count, terms: terms, least: least(E.Natural.self))
-    if E.self == P.self {
-      chooseParameters(P.self, from: 0, for: rows.mixed)
-    } else {
-      chooseParameters(P.self, from: 0, for: rows)
-    }
   }
 }

@@ -179,7 +179,9 @@ extension nk_job {
     let s = phase == NK_FINISH ? task : task / Int(pieces), piece = task &- s &* Int(pieces)
     let (x, y) = start(E.self, s)
     if phase == NK_APPLY {
-      if let y { applyRuns(E.self, s, piece, x, y, standards[s]) }
+      guard let y else { return }
+      let isGiven = Int(source) != NK_FORMED
+      applyRuns(E.self, s, piece, x, y, isGiven ? given(s, as: E.Natural.self) : standards[s])
       return
     }
     if Int(source) != NK_FORMED {

@@ -36,6 +36,11 @@ extension nk_job {
       let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows
       piece_length = Int64(isGiven ? rows : least)
       pieces = isGiven ? 1 : Int64((rows &- 1) / least &+ 1)
+      if Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD && run == 1 {
+        let width = Int(min(block, Int64(lanes)))
+        piece_length = Int64(max(1, 65536 / (width &* size(dtype) &* 64)) &* 64)
+        pieces = (Int64(rows) - 1) / piece_length + 1
+      }
     }
   }
 }

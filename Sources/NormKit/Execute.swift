@@ -36,8 +36,17 @@ extension nk_job {
     return threads > 1 && units < 2 * threads && !goRound && units &* pieces >= 2 * threads
   }
 
+  /// Whether what standardizes sets is formed from x, so that pieces of a set have to wait for each other.
+  @inline(__always) var formsStandards: Bool { Int(source) == NK_FORMED }
+
   /// Several threads share one unit. Returns false if there is no memory for it.
   private mutating func share(_ threads: Int, with kernel: nk_kernel) -> Bool {
+    if !formsStandards {
+      // What is applied is prepared once for each call, which takes as long as many a piece.
+      let tasks = units &* pieces
+      if y != nil { parallel(NK_APPLY, tasks, threads, callsOfEach: min(8, max(2, tasks / 16)), with: kernel) }
+      return true
+    }
     guard let memory = SharedMemory(self, entrySize: MemoryLayout<nk_sums>.stride) else { return false }
     defer { memory.free() }
     shareStandards(threads, memory, with: kernel)
@@ -65,12 +74,15 @@ extension nk_job {
   private mutating func shareStandards(_ threads: Int, _ memory: SharedMemory, with kernel: nk_kernel) {
     sums = memory.pieces.assumingMemoryBound(to: nk_sums.self)
     standards = memory.standards.assumingMemoryBound(to: nk_standard.self)
-    if Int(source) == NK_FORMED { parallel(NK_SUMS, units &* pieces, threads, with: kernel) }
+    if formsStandards { parallel(NK_SUMS, units &* pieces, threads, with: kernel) }
     parallel(NK_FINISH, units, threads, with: kernel)
   }
 
-  mutating func parallel(_ phase: Int, _ tasks: Int64, _ threads: Int, with kernel: nk_kernel) {
-    let grain = max(1, tasks / Int64(threads &* 8))
+  /// - callsOfEach: how many calls of the kernel each thread is meant to make.
+  mutating func parallel(
+    _ phase: Int, _ tasks: Int64, _ threads: Int, callsOfEach: Int64 = 8, with kernel: nk_kernel
+  ) {
+    let grain = max(1, tasks / (Int64(threads) &* callsOfEach))
     nk_parallel(kernel, &self, Int32(phase), tasks, grain, Int32(truncatingIfNeeded: threads))
   }
 }

@@ -54,12 +54,12 @@ struct Plan {
     return memory
   }
 
-  /// Whether a run is cut into three phases, because there are too few units to go round.
+  /// Whether parts share units, because there are too few to go round: in three phases if something is summed.
   var isShared: Bool {
     blocks == nil && elements > 0 && job.pieces > 1 && job.units < 8 && job.units &* job.pieces >= 4
   }
 
-  var phases: Int { isShared ? 3 : 1 }
+  var phases: Int { isShared && job.formsStandards ? 3 : 1 }
 
   /// What the threads of a run in three phases hand to each other.
   var shared: SharedLayout { SharedLayout(job, entrySize: MemoryLayout<nk_sums>.stride) }
@@ -84,7 +84,7 @@ struct Plan {
       let partBytes = blocks.pointee.partBytes
       return partBytes == 0 ? 0 : min(parts, blocks.pointee.count) * partBytes + lineBytes
     }
-    return isShared && parts > 1 ? shared.bytes + lineBytes : 0
+    return phases > 1 && parts > 1 ? shared.bytes + lineBytes : 0
   }
 }
 

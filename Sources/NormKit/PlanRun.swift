@@ -125,7 +125,10 @@ struct PlannedRun {
     job.chooseStreams(
       bytes: plan.pointee.elements &* elementSize, elementSize: elementSize, threads: Int32(truncatingIfNeeded: parts))
     var tasks = Int(job.units), kernelPhase = NK_WHOLE
-    if plan.pointee.isShared && parts > 1 {
+    if plan.pointee.isShared && parts > 1 && !job.formsStandards {
+      kernelPhase = NK_APPLY
+      tasks = Int(job.units &* job.pieces)
+    } else if plan.pointee.isShared && parts > 1 {
       let memory = aligned(o.workspace)
       job.sums = memory.assumingMemoryBound(to: nk_sums.self)
       job.standards = (memory + plan.pointee.shared.pieceBytes).assumingMemoryBound(to: nk_standard.self)

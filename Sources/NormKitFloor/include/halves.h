@@ -84,18 +84,27 @@ NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) {
 NK_INLINE void nk_from_mixed_bf16(nk_u16x16 h, void *v) { nk_from_bf16(h, v); }
 NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) { return nk_to_bf16(v); }
 #endif
+/* Thirty-two by one instruction, in their own order. Returns whether it could. */
+NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x32 *halves) {
+#if defined(__AVX512F__)
+    if (__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) {
+        __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(*halves) : "v"(second), "v"(first));
+        __mmask16 subnormal = _mm512_fpclass_ps_mask((__m512)first, NK_SUBNORMAL) |
+                              _mm512_fpclass_ps_mask((__m512)second, NK_SUBNORMAL);
+        return __builtin_expect(subnormal == 0, 1);
+    }
+#else
+    (void)first, (void)second, (void)halves;
+#endif
+    return 0;
+}
 #define NK_INTERLEAVE(a, b)                                                                                   \
     __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11,  \
                             27, 12, 28, 13, 29, 14, 30, 15, 31)
 NK_INLINE nk_u16x32 nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #if defined(__AVX512F__)
-    if (__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) {
-        nk_u16x32 v;
-        __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(v) : "v"(odd), "v"(even));
-        __mmask16 subnormal = _mm512_fpclass_ps_mask((__m512)even, NK_SUBNORMAL) |
-                              _mm512_fpclass_ps_mask((__m512)odd, NK_SUBNORMAL);
-        if (__builtin_expect(subnormal == 0, 1)) return NK_INTERLEAVE(v, v);
-    }
+    nk_u16x32 v;
+    if (nk_convert_pair_bf16(even, odd, &v)) return NK_INTERLEAVE(v, v);
     return nk_round_words((nk_u32x16)even, (nk_u32x16)odd);
 #else
     nk_u16x16 even_halves = nk_to_bf16(even), odd_halves = nk_to_bf16(odd);
@@ -103,6 +112,20 @@ NK_INLINE nk_u16x32 nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #endif
 }
 #undef NK_INTERLEAVE
+/* Thirty-two in their own order. */
+NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
+    nk_u16x32 v;
+#if defined(__AVX512F__)
+    if (nk_convert_pair_bf16(first, second, &v)) return v;
+    v = nk_round_words((nk_u32x16)first, (nk_u32x16)second);
+    return __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11,
+                                   13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#else
+    nk_u16x16 halves[2] = {nk_to_bf16(first), nk_to_bf16(second)};
+    memcpy(&v, halves, sizeof v);
+    return v;
+#endif
+}
 
 /* Brings lanes to that order. */
 NK_INLINE void nk_mix_f32(void *p) { *(nk_f32x16_there *)p = NK_MIX(*(nk_f32x16_there *)p); }
@@ -136,7 +159,7 @@ NK_INLINE nk_u16x16 nk_load_u16(const void *p) {
     return h;
 }
 
-/* ---- Loading and storing: whole vectors, past the caches to a multiple of 32 bytes, and parts ------------ */
+/* ---- Loading and storing: whole vectors, past the caches to a multiple of 32 bytes, pairs to one of 64, and parts - */
 
 #define NK_HALVES(type)                                                                                       \
     NK_INLINE void nk_load_##type(const void *p, void *v) { nk_from_##type(nk_load_u16(p), v); }               \
@@ -169,12 +192,17 @@ NK_INLINE void nk_store_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
     nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
     memcpy(p, &h, sizeof h);
 }
+NK_INLINE void nk_store_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
+    nk_u16x32 h = nk_to_pair_bf16(first, second);
+    memcpy(p, &h, sizeof h);
+}
+NK_INLINE void nk_stream_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
+    nk_u16x32 h = nk_to_pair_bf16(first, second);
+    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
+}
 NK_INLINE void nk_stream_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
     nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
-    __builtin_nontemporal_store(__builtin_shufflevector(h, h, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                (nk_u16x16 *)p);
-    __builtin_nontemporal_store(__builtin_shufflevector(h, h, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
-                                                        30, 31), (nk_u16x16 *)p + 1);
+    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
 }
 /* Brings 32 values to that order. */
 NK_INLINE void nk_mix_two_f32(void *p) {

@@ -254,7 +254,7 @@ struct FoldedGradientSums {
 }
 
 /// The sums of `count` neighbouring elements, one chunk at most, as the k-th of `folded`.
-@inline(never)
+@inline(__always)
 func foldGradientSums<E: Element, W: Weights>(
   _: E.Type, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ count: Int, _ standard: nk_standard, _ weights: W,
   _ folded: FoldedGradientSums, _ k: Int

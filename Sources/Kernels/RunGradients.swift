@@ -2,9 +2,12 @@
 
 import NormKitFloor
 
-/// Rows that are taken together, and their bytes, of x and dy, at most: they share gamma.
+/// Rows that are passed as one, and their bytes, of x and dy, at most: they share gamma.
 private let mostRows = 4
 private let mostBytes = 256 * 1024
+/// Bytes of short rows that are taken together: the steps from sums to gradients are a long chain for four of them; those
+/// of several fours overlap.
+private let mostShortBytes = 8 * 1024
 
 /// Where the elements of a set begin.
 struct GradientStart {
@@ -31,6 +34,18 @@ struct GradientScratch {
     totals = (base + 2048).assumingMemoryBound(to: nk_gradient_sums.self)
     rest = base + 3072
   }
+
+  private init(_ other: GradientScratch, from k: Int) {
+    standards = other.standards + k
+    gradients = other.gradients + k
+    starts = other.starts + k
+    totals = other.totals + k
+    rest = other.rest
+  }
+
+  /// That of the sets from the k-th on.
+  @inline(__always)
+  func from(_ k: Int) -> GradientScratch { GradientScratch(self, from: k) }
 }
 
 extension nk_job {
@@ -62,9 +77,8 @@ extension nk_job {
     _: E.Type, _: R.Type, _ strip: Int, _ memory: UnsafeMutableRawPointer
   ) {
     let sums = ParameterSums<E.Natural>(self, strip: strip)
-    let areRows = Int(parameter_form) == NK_ELEMENTS && setSize &* E.size &* 2 &* mostRows <= mostBytes
     let smallSets = smallSetsTogether(E.self, R.Change.self)
-    let together = areRows ? mostRows : smallSets
+    let together = rowsTogether(E.self, R.Change.self) ?? smallSets
     let end = min((strip &+ 1) &* Int(strip_units), Int(units))
     var s = strip &* Int(strip_units), recent = 0
     var lines = smallSets > 1 ? joinedLines(E.self, s, memory) : nil
@@ -87,6 +101,16 @@ extension nk_job {
     lines?.finish()
   }
 
+  /// How many sets are taken together if they are rows with parameters for each element: a number that goes into
+  /// `recentRows`.
+  @inline(__always)
+  private func rowsTogether<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Int? {
+    let bytes = setSize &* E.size &* 2
+    guard Int(parameter_form) == NK_ELEMENTS && bytes &* mostRows <= mostBytes else { return nil }
+    if streams != 0 || !areShortGradientRows(E.self, D.self) { return mostRows }
+    return bytes &* 16 <= mostShortBytes ? 16 : bytes &* 8 <= mostShortBytes ? 8 : mostRows
+  }
+
   /// The gradients of `count` sets that are standardized.
   @inline(never)
   private func wholeGradients<E: Element, D: Derivative>(
@@ -96,7 +120,9 @@ extension nk_job {
     let scratch = GradientScratch(memory)
     for k in 0..<count { scratch.starts[k] = gradientStart(E.self, first &+ k) }
     if needs_gradient_sums != 0 && areShortGradientRows(E.self, D.self) {
-      finishShortGradientRows(E.self, count, scratch)
+      for k in stride(from: 0, to: count, by: 4) {
+        finishShortGradientRows(E.self, min(4, count &- k), scratch.from(k))
+      }
     } else {
       for k in 0..<count {
         scratch.totals[k] = nk_gradient_sums(h: 0, hz: 0, beside: 0)
@@ -107,11 +133,14 @@ extension nk_job {
       }
     }
     guard dx != nil || sums != nil && Int(parameter_form) == NK_ELEMENTS else { return }
-    if NK_FOUR_VECTORS != 0 && count == mostRows && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
-      applyFourGradients(E.self, scratch, sums)
-      return
+    var k = 0
+    if NK_FOUR_VECTORS != 0 && Int(parameter_form) == NK_ELEMENTS && hasGammasOfRows {
+      while k &+ 4 <= count {
+        applyFourGradients(E.self, scratch.from(k), sums)
+        k &+= 4
+      }
     }
-    for k in 0..<count {
+    for k in k..<count {
       let start = scratch.starts[k]
       for piece in 0..<Int(pieces) {
         applyGradient(

@@ -80,7 +80,7 @@ extension nk_job {
 
   /// - callsOfEach: how many calls of the kernel each thread is meant to make.
   mutating func parallel(
-    _ phase: Int, _ tasks: Int64, _ threads: Int, callsOfEach: Int64 = 8, with kernel: nk_kernel
+    _ phase: Int, _ tasks: Int64, _ threads: Int, callsOfEach: Int64 = 4, with kernel: nk_kernel
   ) {
     let grain = max(1, tasks / (Int64(threads) &* callsOfEach))
     nk_parallel(kernel, &self, Int32(phase), tasks, grain, Int32(truncatingIfNeeded: threads))

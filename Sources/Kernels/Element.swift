@@ -18,6 +18,9 @@ protocol Element {
   static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Natural>)
   /// Element `index`.
   static func value(_ p: UnsafeRawPointer, _ index: Int) -> Double
+  /// Thirty-two elements that are 1, and that are -0.
+  static var ones: UnsafeRawPointer { get }
+  static var negativeZeros: UnsafeRawPointer { get }
   /// Whether thirty-two elements are cheaper to take together, in an order of their own.
   static var prefersPairs: Bool { get }
   static func loadPair(_ p: UnsafeRawPointer) -> Pair<Natural>
@@ -106,6 +109,8 @@ extension Element {
 }
 
 enum F32: Element {
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f32() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f32() }
   typealias Natural = Float
   @inline(__always) static var size: Int { 4 }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { Float.load(p, 0) }
@@ -123,6 +128,8 @@ enum F32: Element {
 }
 
 enum F64: Element {
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f64() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f64() }
   typealias Natural = Double
   @inline(__always) static var size: Int { 8 }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Double> { Double.load(p, 0) }
@@ -140,6 +147,8 @@ enum F64: Element {
 }
 
 enum F16: Element {
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f16() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f16() }
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
@@ -159,6 +168,8 @@ enum F16: Element {
 }
 
 enum BF16: Element {
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_bf16() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_bf16() }
   typealias Natural = Float
   typealias Mixed = MixedBF16
   @inline(__always) static var size: Int { 2 }
@@ -189,6 +200,8 @@ enum BF16: Element {
 /// BF16 with the elements of even indices first, then those of odd ones: of a vector, or of a pair of them where
 /// registers are wide.
 enum MixedBF16: Element {
+  @inline(__always) static var ones: UnsafeRawPointer { BF16.ones }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { BF16.negativeZeros }
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {

@@ -2,54 +2,51 @@
 
 import NormKitFloor
 
-/// gamma and beta of elements, for rows that share what is loaded for them.
-private struct SharedParameters<P: Element> {
-  typealias N = P.Natural
-  let gamma: UnsafeRawPointer
-  let beta: UnsafeRawPointer?
-  /// Bytes from gamma of one element to that of the next: none where it is absent, and ones stand in for it.
-  let gammaStep: Int
-  /// What is added to gamma: 1, or what does not even change the sign of a zero.
-  let offset: N
+/// Rows of sixteen elements at least that share a gamma and beta for each element.
+private struct RowsInFours<E: Element, P: Element>: ParameterUser {
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  /// Bytes from one row to the next.
+  let xStep, yStep: Int
+  /// Rows, a multiple of four, and elements of each.
+  let rows, count: Int
+  let terms: RowTerms<E.Natural>
+  let least: E.Natural
 
-  /// - ones: memory for them.
+  /// The same with mixed lanes.
   @inline(__always)
-  init(_ job: nk_job, _ ones: UnsafeMutableRawPointer) {
-    if job.gamma == nil { P.storePair(ones, Pair(first: N.splat(1), second: N.splat(1))) }
-    gamma = job.gamma ?? UnsafeRawPointer(ones)
-    gammaStep = job.gamma == nil ? 0 : P.size
-    beta = job.beta
-    offset = job.one_plus_gamma != 0 ? 1 : -0.0
+  var mixed: RowsInFours<E.Mixed, P.Mixed> {
+    RowsInFours<E.Mixed, P.Mixed>(
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, least: least)
+  }
+
+  /// Four rows share the addition.
+  @inline(__always) static var hasOwnForms: Bool { false }
+
+  @inline(__always)
+  func use<F: ParameterForm>(_ parameters: ElementParameters<P>, _: F.Type) {
+    var k = 0
+    while k < rows {
+      let x = x + k &* xStep, y = y + k &* yStep
+      FourRows<E, P, F>(
+        x: (x, x + xStep, x + 2 &* xStep, x + 3 &* xStep), y: (y, y + yStep, y + 2 &* yStep, y + 3 &* yStep),
+        count: count, terms: terms.from(k), parameters: parameters, least: least
+      ).apply()
+      k &+= 4
+    }
   }
 }
 
-/// What sixteen elements of each row are multiplied by and, if S is `Shifted`, what is added to them.
-private protocol SharedForm {
-  static var isShifted: Bool { get }
-}
-private enum Scaled: SharedForm {
-  @inline(__always) static var isShifted: Bool { false }
-}
-private enum Shifted: SharedForm {
-  @inline(__always) static var isShifted: Bool { true }
-}
-
-private struct SharedLanes<A: Arithmetic, F: SharedForm> {
-  let scale, shift: SIMD16<A>
-
-  @inline(__always)
-  func apply(_ z: SIMD16<A>) -> SIMD16<A> { F.isShifted ? A.fma(z, scale, shift) : z * scale }
-}
-
-/// Four rows of sixteen elements at least. Where registers are wide, loads are what such loops wait for. Elsewhere they
-/// wait for arithmetic, and one row after the other is better, because memory is then read and written in its order.
-private struct FourRows<E: Element, P: Element, F: SharedForm> {
+/// Four of them, which share what is loaded for their parameters. Where registers are wide, loads are what such loops
+/// wait for. Elsewhere they wait for arithmetic, and one row after the other is better, because memory is then read and
+/// written in its order.
+private struct FourRows<E: Element, P: Element, F: ParameterForm> {
   typealias N = E.Natural
   let x: (UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer, UnsafeRawPointer)
   let y: (UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer, UnsafeMutableRawPointer)
   let count: Int
   let terms: RowTerms<N>
-  let parameters: SharedParameters<P>
+  let parameters: ElementParameters<P>
   let least: N
 
   @inline(__always)
@@ -62,11 +59,11 @@ private struct FourRows<E: Element, P: Element, F: SharedForm> {
     while i < pairs {
       let z0 = row0.applyPair(E.loadPair(x.0 + i &* E.size)), z1 = row1.applyPair(E.loadPair(x.1 + i &* E.size))
       let z2 = row2.applyPair(E.loadPair(x.2 + i &* E.size)), z3 = row3.applyPair(E.loadPair(x.3 + i &* E.size))
-      let lanes = lanesOfPair(i)
-      E.storePair(y.0 + i &* E.size, Pair(first: lanes.first.apply(z0.first), second: lanes.second.apply(z0.second)))
-      E.storePair(y.1 + i &* E.size, Pair(first: lanes.first.apply(z1.first), second: lanes.second.apply(z1.second)))
-      E.storePair(y.2 + i &* E.size, Pair(first: lanes.first.apply(z2.first), second: lanes.second.apply(z2.second)))
-      E.storePair(y.3 + i &* E.size, Pair(first: lanes.first.apply(z3.first), second: lanes.second.apply(z3.second)))
+      let parameters = parameters.pair(i) as ScaleShiftPair<N, F>
+      E.storePair(y.0 + i &* E.size, parameters.apply(z0))
+      E.storePair(y.1 + i &* E.size, parameters.apply(z1))
+      E.storePair(y.2 + i &* E.size, parameters.apply(z2))
+      E.storePair(y.3 + i &* E.size, parameters.apply(z3))
       i &+= 32
     }
     if i == count { return }
@@ -84,36 +81,11 @@ private struct FourRows<E: Element, P: Element, F: SharedForm> {
     store(last, z0, z1, z2, z3)
   }
 
-  /// What is applied to sixteen elements from `i` on.
-  @inline(__always)
-  private func lanes(_ i: Int) -> SharedLanes<N, F> {
-    lanes(P.load(parameters.gamma + i &* parameters.gammaStep)) { P.load($0 + i &* P.size) }
-  }
-
-  @inline(__always)
-  private func lanes(
-    _ gamma: SIMD16<P.Natural>, _ beta: (UnsafeRawPointer) -> SIMD16<P.Natural>
-  ) -> SharedLanes<N, F> {
-    var shift = SIMD16<N>()
-    if F.isShifted, let start = parameters.beta { shift = N.narrow(P.Natural.widen(beta(start))) }
-    return SharedLanes(scale: N.narrow(P.Natural.widen(gamma + P.Natural.splat(parameters.offset))), shift: shift)
-  }
-
-  /// What is applied to a pair.
-  @inline(__always)
-  private func lanesOfPair(_ i: Int) -> (first: SharedLanes<N, F>, second: SharedLanes<N, F>) {
-    let gammas = P.loadPair(parameters.gamma + i &* parameters.gammaStep)
-    return (
-      first: lanes(gammas.first) { P.loadPair($0 + i &* P.size).first },
-      second: lanes(gammas.second) { P.loadPair($0 + i &* P.size).second }
-    )
-  }
-
   /// Scales, shifts and stores sixteen elements of each row.
   @inline(__always)
   private func store(_ i: Int, _ z0: SIMD16<N>, _ z1: SIMD16<N>, _ z2: SIMD16<N>, _ z3: SIMD16<N>) {
-    let lanes = lanes(i)
-    let r0 = lanes.apply(z0), r1 = lanes.apply(z1), r2 = lanes.apply(z2), r3 = lanes.apply(z3)
+    let parameters = parameters.lanes(i, 16) as ScaleShift<N, F>
+    let r0 = parameters.apply(z0), r1 = parameters.apply(z1), r2 = parameters.apply(z2), r3 = parameters.apply(z3)
     E.store(y.0, i, E.rectified(r0, least))
     E.store(y.1, i, E.rectified(r1, least))
     E.store(y.2, i, E.rectified(r2, least))
@@ -122,51 +94,18 @@ private struct FourRows<E: Element, P: Element, F: SharedForm> {
 }
 
 extension nk_job {
-  /// Applies `terms` to `count` rows, a multiple of four, of `length` elements, sixteen at least, with a gamma and beta
-  /// for each of them.
+  /// Applies `terms` to `rows` rows, a multiple of four, of `count` elements, sixteen at least.
   @inline(never)
   func applyInFours<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ length: Int,
-    _ terms: RowTerms<E.Natural>
+    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
+    _ count: Int, _ terms: RowTerms<E.Natural>
   ) {
+    let rows = RowsInFours<E, P>(
+      x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count, terms: terms, least: least(E.Natural.self))
     if E.self == P.self {
-      fours(E.Mixed.self, P.Mixed.self, x, y, count, length, terms)
+      useParameters(from: 0, for: rows.mixed)
     } else {
-      fours(E.self, P.self, x, y, count, length, terms)
-    }
-  }
-
-  @inline(__always)
-  private func fours<E: Element, P: Element>(
-    _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ length: Int,
-    _ terms: RowTerms<E.Natural>
-  ) {
-    var ones = Pair(first: P.Natural.splat(0), second: P.Natural.splat(0))
-    withUnsafeMutableBytes(of: &ones) { ones in
-      guard let ones = ones.baseAddress else { return }
-      let parameters = SharedParameters<P>(self, ones)
-      if beta == nil {
-        fours(E.self, P.self, Scaled.self, x, y, count, length, terms, parameters)
-      } else {
-        fours(E.self, P.self, Shifted.self, x, y, count, length, terms, parameters)
-      }
-    }
-  }
-
-  @inline(__always)
-  private func fours<E: Element, P: Element, F: SharedForm>(
-    _: E.Type, _: P.Type, _: F.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
-    _ length: Int, _ terms: RowTerms<E.Natural>, _ parameters: SharedParameters<P>
-  ) {
-    let xStep = Int(kept.axis.0.x_stride) &* E.size, yStep = Int(kept.axis.0.y_stride) &* E.size
-    var k = 0
-    while k < count {
-      let x = x + k &* xStep, y = y + k &* yStep
-      FourRows<E, P, F>(
-        x: (x, x + xStep, x + 2 &* xStep, x + 3 &* xStep), y: (y, y + yStep, y + 2 &* yStep, y + 3 &* yStep),
-        count: length, terms: terms.from(k), parameters: parameters, least: least(E.Natural.self)
-      ).apply()
-      k &+= 4
+      useParameters(from: 0, for: rows)
     }
   }
 }

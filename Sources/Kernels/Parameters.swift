@@ -28,106 +28,123 @@ extension nk_job {
   func least<A: Arithmetic>(_: A.Type) -> A { rectifies != 0 ? 0 : -A.infinity }
 }
 
-/// Scale and shift of lanes that have a parameter each: `load` fetches the lanes' parameters from memory, whole
-/// vectors or the part of one.
-protocol LaneParameters {
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A>
-  var inAnyForm: AnyForm { get }
-}
+/// gamma and beta of elements that have their own. In place of one that is absent stands what changes nothing, not even
+/// the sign of a zero.
+struct ElementParameters<P: Element> {
+  typealias N = P.Natural
+  private let gamma, beta: UnsafeRawPointer
+  /// Bytes from those of one element to those of the next: none where the same stand for all.
+  private let gammaStep, betaStep: Int
+  /// What is added to gamma.
+  private let offset: N
 
-extension LaneParameters {
-  /// Scales and shifts a pair of lanes whose parameters are elements `i` to `i + 31`.
+  /// Those from `start` on.
   @inline(__always)
-  func applyPair<P: Element, A: Arithmetic>(_: P.Type, _ z: Pair<A>, _ i: Int) -> Pair<A> {
-    Pair(
-      first: apply(z.first) { A.narrow(P.Natural.widen(P.loadPair($0 + i &* P.size).first)) },
-      second: apply(z.second) { A.narrow(P.Natural.widen(P.loadPair($0 + i &* P.size).second)) })
+  fileprivate init(_ job: nk_job, from start: Int) {
+    gamma = job.gamma.map { $0 + start &* P.size } ?? P.ones
+    beta = job.beta.map { $0 + start &* P.size } ?? P.negativeZeros
+    gammaStep = job.gamma == nil ? 0 : P.size
+    betaStep = job.beta == nil ? 0 : P.size
+    offset = job.gamma != nil && job.one_plus_gamma != 0 ? 1 : -0.0
   }
-}
 
-struct Scale: LaneParameters {
-  let gamma: UnsafeRawPointer
-  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: nil, isOnePlus: false) }
+  /// Those of `count` elements from `i` on, sixteen at most.
   @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    z * load(gamma)
-  }
-}
-
-struct Shift: LaneParameters {
-  let beta: UnsafeRawPointer
-  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: nil, beta: beta, isOnePlus: false) }
-  @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    z + load(beta)
-  }
-}
-
-struct ScaleShift: LaneParameters {
-  let gamma, beta: UnsafeRawPointer
-  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: beta, isOnePlus: false) }
-  @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    A.fma(z, load(gamma), load(beta))
-  }
-}
-
-/// Multiplies by 1 + gamma; beta may be absent.
-struct OnePlusScale: LaneParameters {
-  let gamma: UnsafeRawPointer
-  let beta: UnsafeRawPointer?
-  @inline(__always) var inAnyForm: AnyForm { AnyForm(gamma: gamma, beta: beta, isOnePlus: true) }
-  @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    let scale = load(gamma) + A.splat(1)
-    guard let beta else { return z * scale }
-    return A.fma(z, scale, load(beta))
-  }
-}
-
-/// Any of these, for what is not done often enough for a copy each.
-struct AnyForm: LaneParameters {
-  let gamma, beta: UnsafeRawPointer?
-  let isOnePlus: Bool
-  @inline(__always) var inAnyForm: AnyForm { self }
-
-  @inline(__always)
-  func apply<A: Arithmetic>(_ z: SIMD16<A>, _ load: (UnsafeRawPointer) -> SIMD16<A>) -> SIMD16<A> {
-    if let gamma {
-      if isOnePlus { return OnePlusScale(gamma: gamma, beta: beta).apply(z, load) }
-      guard let beta else { return Scale(gamma: gamma).apply(z, load) }
-      return ScaleShift(gamma: gamma, beta: beta).apply(z, load)
+  func lanes<A: Arithmetic, F: ParameterForm>(_ i: Int, _ count: Int) -> ScaleShift<A, F> {
+    lanes(P.load(gamma(F.self, i), 0, upTo: count, as: N.self)) {
+      P.load(beta(F.self, i), 0, upTo: count, as: N.self)
     }
-    guard let beta else { return z }
-    return Shift(beta: beta).apply(z, load)
+  }
+
+  /// Those of elements `i` to `i + 31`, in the order of a pair.
+  @inline(__always)
+  func pair<A: Arithmetic, F: ParameterForm>(_ i: Int) -> ScaleShiftPair<A, F> {
+    let gammas = P.loadPair(gamma(F.self, i))
+    return ScaleShiftPair(
+      first: lanes(gammas.first) { P.loadPair(beta(F.self, i)).first },
+      second: lanes(gammas.second) { P.loadPair(beta(F.self, i)).second })
+  }
+
+  @inline(__always)
+  private func gamma<F: ParameterForm>(_: F.Type, _ i: Int) -> UnsafeRawPointer {
+    gamma + i &* (F.isAny ? gammaStep : P.size)
+  }
+
+  @inline(__always)
+  private func beta<F: ParameterForm>(_: F.Type, _ i: Int) -> UnsafeRawPointer {
+    beta + i &* (F.isAny ? betaStep : P.size)
+  }
+
+  @inline(__always)
+  private func lanes<A: Arithmetic, F: ParameterForm>(
+    _ gammas: SIMD16<N>, _ betas: () -> SIMD16<N>
+  ) -> ScaleShift<A, F> {
+    ScaleShift(
+      scale: A.narrow(N.widen(F.isAny ? gammas + N.splat(offset) : gammas)),
+      shift: F.isShifted ? A.narrow(N.widen(betas())) : SIMD16<A>())
   }
 }
 
-/// What is done with scale and shift once their form is known.
+/// What there is of gamma and beta. A loop is for one form.
+protocol ParameterForm {
+  static var isShifted: Bool { get }
+  static var isAny: Bool { get }
+}
+enum Scaled: ParameterForm {
+  @inline(__always) static var isShifted: Bool { false }
+  @inline(__always) static var isAny: Bool { false }
+}
+enum ScaledAndShifted: ParameterForm {
+  @inline(__always) static var isShifted: Bool { true }
+  @inline(__always) static var isAny: Bool { false }
+}
+/// With or without gamma, which may be added to 1.
+enum AnyScaled: ParameterForm {
+  @inline(__always) static var isShifted: Bool { false }
+  @inline(__always) static var isAny: Bool { true }
+}
+enum AnyForm: ParameterForm {
+  @inline(__always) static var isShifted: Bool { true }
+  @inline(__always) static var isAny: Bool { true }
+}
+
+/// What is done with sixteen lanes that are standardized.
+struct ScaleShift<A: Arithmetic, F: ParameterForm> {
+  fileprivate let scale, shift: SIMD16<A>
+
+  @inline(__always)
+  func apply(_ z: SIMD16<A>) -> SIMD16<A> { F.isShifted ? A.fma(z, scale, shift) : z * scale }
+}
+
+/// The same with those of a pair.
+struct ScaleShiftPair<A: Arithmetic, F: ParameterForm> {
+  fileprivate let first, second: ScaleShift<A, F>
+
+  @inline(__always)
+  func apply(_ z: Pair<A>) -> Pair<A> { Pair(first: first.apply(z.first), second: second.apply(z.second)) }
+}
+
+/// What is done with parameters once their form is known.
 protocol ParameterUser {
-  func use<L: LaneParameters>(_ parameters: L)
+  associatedtype P: Element
+  /// Whether what any gamma takes, an addition more, is worth loops for a gamma that is there and taken as it is.
+  static var hasOwnForms: Bool { get }
+  func use<F: ParameterForm>(_ parameters: ElementParameters<P>, _: F.Type)
 }
 
 extension nk_job {
-  /// Hands the form that scale and shift have, for the parameters from `start` on, to `user`. At least one of gamma
-  /// and beta is there.
+  /// Hands the parameters from `start` on to `user`.
   @inline(__always)
-  func chooseParameters<P: Element, U: ParameterUser>(_: P.Type, from start: Int, for user: U) {
-    let beta = beta.map { $0 + start &* P.size }
-    if !hasFourVectors {
-      // What is done with four registers for a vector leaves room to ask for the form each time, which is less code.
-      return user.use(AnyForm(gamma: gamma.map { $0 + start &* P.size }, beta: beta, isOnePlus: one_plus_gamma != 0))
-    }
-    if let gamma = gamma.map({ $0 + start &* P.size }) {
-      if one_plus_gamma != 0 {
-        user.use(OnePlusScale(gamma: gamma, beta: beta))
-      } else if let beta {
-        user.use(ScaleShift(gamma: gamma, beta: beta))
-      } else {
-        user.use(Scale(gamma: gamma))
-      }
-    } else if let beta {
-      user.use(Shift(beta: beta))
+  func useParameters<U: ParameterUser>(from start: Int, for user: U) {
+    let parameters = ElementParameters<U.P>(self, from: start)
+    if !U.hasOwnForms {
+      if beta == nil { user.use(parameters, AnyScaled.self) } else { user.use(parameters, AnyForm.self) }
+    } else if gamma == nil || one_plus_gamma != 0 {
+      user.use(parameters, AnyForm.self)
+    } else if beta == nil {
+      user.use(parameters, Scaled.self)
+    } else {
+      user.use(parameters, ScaledAndShifted.self)
     }
   }
 }

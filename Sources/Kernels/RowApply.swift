@@ -29,13 +29,16 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
       least: least, streams: streams)
   }
 
+  /// Double waits for memory, and registers that hold less than four lanes of Float or eight are of old processors.
+  @inline(__always) static var hasOwnForms: Bool { hasFourVectors && P.size < 8 }
+
   @inline(__always)
-  func use<L: LaneParameters>(_ parameters: L) {
+  func use<F: ParameterForm>(_ parameters: ElementParameters<P>, _: F.Type) {
     var x = x, y = y, terms = terms
     let end = terms.means + rows
     while terms.means < end {
       if NK_FOUR_VECTORS != 0 && streams { bringJointNear(y + 2 &* yStep) }
-      let row = ScaledRow<E, P, L>(terms, parameters, least, next: x + ahead)
+      let row = ScaledRow<E, P, F>(terms, parameters, least, next: x + ahead)
       row.apply(x, y, count, streams: streams)
       x += xStep
       y += yStep
@@ -45,15 +48,17 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
 }
 
 /// One of them.
-private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
+private struct ScaledRow<E: Element, P: Element, F: ParameterForm>: Change {
   let terms: RowTerms<E.Natural>
   private let row: RowLanes<E.Natural>
-  let parameters: L
+  let parameters: ElementParameters<P>
   let least: E.Natural
   let next: UnsafeRawPointer
 
   @inline(__always)
-  init(_ terms: RowTerms<E.Natural>, _ parameters: L, _ least: E.Natural, next: UnsafeRawPointer) {
+  init(
+    _ terms: RowTerms<E.Natural>, _ parameters: ElementParameters<P>, _ least: E.Natural, next: UnsafeRawPointer
+  ) {
     self.terms = terms
     row = terms.lanes(0)
     self.parameters = parameters
@@ -64,26 +69,27 @@ private struct ScaledRow<E: Element, P: Element, L: LaneParameters>: Change {
   @inline(__always)
   func apply(_ lanes: SIMD16<E.Natural>, _ i: Int, _ length: Int) -> SIMD16<E.Natural> {
     nk_prefetch(next + i &* E.size)
-    let y = parameters.apply(row.apply(lanes)) { P.load($0, i, upTo: length, as: E.Natural.self) }
-    return E.rectified(y, least)
+    let parameters = parameters.lanes(i, length) as ScaleShift<E.Natural, F>
+    return E.rectified(parameters.apply(row.apply(lanes)), least)
   }
 
   @inline(__always)
   func applyPair(_ lanes: Pair<E.Natural>, _ i: Int) -> Pair<E.Natural> {
     nk_prefetch(next + i &* E.size)
-    return parameters.applyPair(P.self, row.applyPair(lanes), i)
+    let parameters = parameters.pair(i) as ScaleShiftPair<E.Natural, F>
+    return parameters.apply(row.applyPair(lanes))
   }
 
   @inline(__always)
   func applyPart(_ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int) {
-    applyRowPart(E.self, P.self, x, y, i, count, terms, parameters.inAnyForm, least)
+    applyRowPart(E.self, P.self, x, y, i, count, terms, parameters, least)
   }
 }
 
 @inline(never)
 private func applyRowPart<E: Element, P: Element>(
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
-  _ terms: RowTerms<E.Natural>, _ parameters: AnyForm, _ least: E.Natural
+  _ terms: RowTerms<E.Natural>, _ parameters: ElementParameters<P>, _ least: E.Natural
 ) {
   ScaledRow<E, P, AnyForm>(terms, parameters, least, next: x).applyLanes(x, y, i, count)
 }
@@ -126,9 +132,9 @@ extension nk_job {
       ahead: ahead != 0 ? Int(ahead) : isFetched ? rows &* xStep : 0, terms: terms,
       least: least(E.Natural.self), streams: streams != 0)
     if E.self == P.self {
-      chooseParameters(P.self, from: start, for: rows.mixed)
+      useParameters(from: start, for: rows.mixed)
     } else {
-      chooseParameters(P.self, from: start, for: rows)
+      useParameters(from: start, for: rows)
     }
   }
 
@@ -178,7 +184,7 @@ extension nk_job {
     var k = 0
     if hasWideRegisters && length >= 16 && !prefersSingleRows(E.self) {
       k = count & ~3
-      applyInFours(E.self, P.self, x, y, k, length, terms)
+      applyInFours(E.self, P.self, x, y, xStep: xStep, yStep: yStep, k, length, terms)
     }
     if k == count { return }
     applyRows(

@@ -5,8 +5,8 @@ import NormKitFloor
 /// Rows that are passed as one, and their bytes, of x and dy, at most: they share gamma.
 private let mostRows = 4
 private let mostBytes = 256 * 1024
-/// Bytes of short rows that are taken together: the steps from sums to gradients are a long chain for four of them; those
-/// of several fours overlap.
+/// Bytes of short rows that are taken together: the steps from sums to gradients are a long chain for four of them;
+/// those of several fours overlap.
 private let mostShortBytes = 8 * 1024
 
 /// Where the elements of a set begin.

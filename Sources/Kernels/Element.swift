@@ -21,11 +21,11 @@ protocol Element {
   /// Thirty-two elements that are 1, and that are -0.
   static var ones: UnsafeRawPointer { get }
   static var negativeZeros: UnsafeRawPointer { get }
-  /// Whether thirty-two elements are cheaper to take together, in an order of their own.
+  /// Whether thirty-two elements are cheaper to take together, in the order of `loadPair`.
   static var prefersPairs: Bool { get }
   static func loadPair(_ p: UnsafeRawPointer) -> Pair<Natural>
   static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
-  /// Past the caches, as `stream`.
+  /// Past the caches, to a multiple of 64 bytes, also of halves.
   static func streamPair(_ p: UnsafeMutableRawPointer, _ v: Pair<Natural>)
   /// Brings values of `count` elements to the order in which `load` gives these, sixteen at a time, or `loadPair`.
   static func arrange<A: Arithmetic>(_ values: UnsafeMutablePointer<A>, _ count: Int)
@@ -184,7 +184,7 @@ enum BF16: Element {
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, count: Int, _ v: SIMD16<Float>) {
     nk_store_part_bf16(p, Int64(count), v)
   }
-  // Rounded by one instruction, and stored as a whole line.
+  // Rounded together, by one instruction where there is one, and stored as a whole line.
   @inline(__always) static var prefersPairs: Bool { hasWideRegisters }
   @inline(__always) static func storePair(_ p: UnsafeMutableRawPointer, _ v: Pair<Float>) {
     nk_store_pair_bf16(p, v.first, v.second)

@@ -29,7 +29,7 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
       least: least, streams: streams)
   }
 
-  /// Double waits for memory, and registers that hold less than four lanes of Float or eight are of old processors.
+  /// Double waits for memory, and processors without registers for several vectors are old.
   @inline(__always) static var hasOwnForms: Bool { hasFourVectors && P.size < 8 }
 
   @inline(__always)
@@ -184,7 +184,7 @@ extension nk_job {
     var k = 0
     if hasWideRegisters && length >= 16 && !prefersSingleRows(E.self) {
       k = count & ~3
-      applyInFours(E.self, P.self, x, y, xStep: xStep, yStep: yStep, k, length, terms)
+      if k > 0 { applyInFours(E.self, P.self, x, y, xStep: xStep, yStep: yStep, k, length, terms) }
     }
     if k == count { return }
     applyRows(

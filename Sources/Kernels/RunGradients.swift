@@ -35,6 +35,7 @@ struct GradientScratch {
     rest = base + 3072
   }
 
+  @inline(__always)
   private init(_ other: GradientScratch, from k: Int) {
     standards = other.standards + k
     gradients = other.gradients + k

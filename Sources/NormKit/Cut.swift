@@ -10,6 +10,11 @@ private let pieceElements = 65536
 private let pieceRows = 256
 private let mostPieces = 64
 
+/// Columns of which nothing is summed: bytes of a piece, and rows of which each has a multiple, so that it begins where
+/// cache lines do: `rowsOfLines` in Streams.swift is a part of it.
+private let givenBytes = 65536
+private let givenRows = 64
+
 extension nk_job {
   mutating func cut() {
     let rows = Int(reduced.extent), run = Int(run), lanes = Int(lanes)
@@ -29,24 +34,26 @@ extension nk_job {
     } else {
       // Lanes are independent of each other: how many of them a block has does not change their sums. Where there are
       // no sums, blocks need not have whole sets, and begin where cache lines do.
-      let isGiven = Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD && run > 1
-      block = isGiven ? Int64(NK_BLOCK_LANES) : Int64(run &* setsPerBlock(run, lineLanes: lineBytes / size(dtype)))
+      let isGiven = Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD
+      let sets = setsPerBlock(run, lineLanes: lineBytes / size(dtype))
+      block = isGiven && run > 1 ? Int64(NK_BLOCK_LANES) : Int64(run &* sets)
       blocks = (Int64(lanes &* run) &- 1) / block &+ 1
       units = kept.extent &* blocks
-      let least = ((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows
-      piece_length = Int64(isGiven ? rows : least)
-      pieces = isGiven ? 1 : Int64((rows &- 1) / least &+ 1)
-      if Int(statistic) == NK_GIVEN && Int(gradient) == NK_FORWARD && run == 1 {
-        let width = Int(min(block, Int64(lanes)))
-        piece_length = Int64(max(1, 65536 / (width &* size(dtype) &* 64)) &* 64)
-        pieces = (Int64(rows) - 1) / piece_length + 1
+      if !isGiven {
+        piece_length = Int64(((rows &- 1) / mostPieces / pieceRows &+ 1) &* pieceRows)
+      } else if run > 1 {
+        piece_length = Int64(rows)
+      } else {
+        let bytes = min(Int(block), lanes) &* size(dtype)
+        piece_length = Int64(max(1, givenBytes / (bytes &* givenRows)) &* givenRows)
       }
+      pieces = (Int64(rows) &- 1) / piece_length &+ 1
     }
   }
 }
 
-/// Sets of `run` neighbouring lanes in one block of columns: as many as fit, in whole cache lines if that costs less than
-/// half of them, or else in whole vectors if it can be.
+/// Sets of `run` neighbouring lanes in one block of columns: as many as fit, in whole cache lines if that costs less
+/// than half of them, or else in whole vectors if it can be.
 private func setsPerBlock(_ run: Int, lineLanes: Int) -> Int {
   let most = max(1, Int(NK_BLOCK_LANES) / run)
   func largest(of lanes: Int, least: Int) -> Int? {

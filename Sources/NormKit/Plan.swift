@@ -71,7 +71,7 @@ struct Plan {
     return Int(isShared ? job.units &* job.pieces : job.units)
   }
 
-  /// What a run takes, in elements that are normalized and nothing else. It can be multiplied by the size of an element.
+  /// What a run takes, in elements that are normalized and nothing else; can be multiplied by the size of an element.
   var work: Int {
     let cost = 1 &+ costOf(description.activation_before) &+ costOf(description.ownActivationAfter)
     return min(elements, Int.max / 128) &* cost

@@ -125,15 +125,14 @@ struct PlannedRun {
     job.chooseStreams(
       bytes: plan.pointee.elements &* elementSize, elementSize: elementSize, threads: Int32(truncatingIfNeeded: parts))
     var tasks = Int(job.units), kernelPhase = NK_WHOLE
-    if plan.pointee.isShared && parts > 1 && !job.formsStandards {
-      kernelPhase = NK_APPLY
-      tasks = Int(job.units &* job.pieces)
-    } else if plan.pointee.isShared && parts > 1 {
-      let memory = aligned(o.workspace)
-      job.sums = memory.assumingMemoryBound(to: nk_sums.self)
-      job.standards = (memory + plan.pointee.shared.pieceBytes).assumingMemoryBound(to: nk_standard.self)
-      kernelPhase = phase == 0 ? NK_SUMS : phase == 1 ? NK_FINISH : NK_APPLY
-      if phase != 1 { tasks = Int(job.units &* job.pieces) }
+    if plan.pointee.isShared && parts > 1 {
+      if job.formsStandards {
+        let memory = aligned(o.workspace)
+        job.sums = memory.assumingMemoryBound(to: nk_sums.self)
+        job.standards = (memory + plan.pointee.shared.pieceBytes).assumingMemoryBound(to: nk_standard.self)
+      }
+      kernelPhase = phase == 2 || !job.formsStandards ? NK_APPLY : phase == 0 ? NK_SUMS : NK_FINISH
+      if kernelPhase != NK_FINISH { tasks = Int(job.units &* job.pieces) }
     } else if phase > 0 {
       return
     }

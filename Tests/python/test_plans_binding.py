@@ -268,6 +268,21 @@ def test_phases():
     assert y.tobytes() == normkit.layer_norm(x).tobytes()
 
 
+def test_one_phase_where_nothing_is_summed():
+    """Parts share a set whose statistics are given, each on its own, in any order, without memory between them."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(4, 1001, 48)).astype(np.float32)
+    gamma, beta, mean, variance = (rng.uniform(0.5, 2, 48).astype(np.float32) for _ in range(4))
+    plan = normkit.Plan("batch_norm_inference", samples=4, channels=48, positions=1001, layout="channels_last")
+    y, parts = np.empty_like(x), 5
+    assert plan.phases == 1 and plan.workspace(parts) == 0 and plan.most_parts >= parts
+    run = plan.bind(x=x, y=y, gamma=gamma, beta=beta, given_mean=mean, given_variance=variance, parts=parts)
+    for part in reversed(range(parts)):
+        run.part(0, part)
+    wanted = normkit.batch_norm(x, mean, variance, gamma, beta, channel_axis=-1)
+    assert y.tobytes() == wanted.tobytes()
+
+
 def test_parts_that_do_not_exist():
     plan, arrays = large()
     with pytest.raises(ValueError, match="parts is 0; it must be at least 1"):

@@ -84,20 +84,16 @@ NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) {
 NK_INLINE void nk_from_mixed_bf16(nk_u16x16 h, void *v) { nk_from_bf16(h, v); }
 NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) { return nk_to_bf16(v); }
 #endif
+#if defined(__AVX512F__)
 /* Thirty-two by one instruction, in their own order. Returns whether it could. */
 NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x32 *halves) {
-#if defined(__AVX512F__)
-    if (__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) {
-        __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(*halves) : "v"(second), "v"(first));
-        __mmask16 subnormal = _mm512_fpclass_ps_mask((__m512)first, NK_SUBNORMAL) |
-                              _mm512_fpclass_ps_mask((__m512)second, NK_SUBNORMAL);
-        return __builtin_expect(subnormal == 0, 1);
-    }
-#else
-    (void)first, (void)second, (void)halves;
-#endif
-    return 0;
+    if (!__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) return 0;
+    __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(*halves) : "v"(second), "v"(first));
+    __mmask16 subnormal = _mm512_fpclass_ps_mask((__m512)first, NK_SUBNORMAL) |
+                          _mm512_fpclass_ps_mask((__m512)second, NK_SUBNORMAL);
+    return __builtin_expect(subnormal == 0, 1);
 }
+#endif
 #define NK_INTERLEAVE(a, b)                                                                                   \
     __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11,  \
                             27, 12, 28, 13, 29, 14, 30, 15, 31)
@@ -112,22 +108,7 @@ NK_INLINE nk_u16x32 nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #endif
 }
 #undef NK_INTERLEAVE
-/* Thirty-two in their own order. */
-NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
-    nk_u16x32 v;
-#if defined(__AVX512F__)
-    if (nk_convert_pair_bf16(first, second, &v)) return v;
-    v = nk_round_words((nk_u32x16)first, (nk_u32x16)second);
-    return __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11,
-                                   13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-#else
-    nk_u16x16 halves[2] = {nk_to_bf16(first), nk_to_bf16(second)};
-    memcpy(&v, halves, sizeof v);
-    return v;
-#endif
-}
-
-/* Brings lanes to that order. */
+/* Brings lanes to mixed order. */
 NK_INLINE void nk_mix_f32(void *p) { *(nk_f32x16_there *)p = NK_MIX(*(nk_f32x16_there *)p); }
 NK_INLINE void nk_mix_f64(void *p) { *(nk_f64x16_there *)p = NK_MIX(*(nk_f64x16_there *)p); }
 
@@ -166,7 +147,7 @@ NK_INLINE nk_u16x16 nk_load_u16(const void *p) {
     return h;
 }
 
-/* ---- Loading and storing: whole vectors, past the caches to a multiple of 32 bytes, pairs to one of 64, and parts - */
+/* ---- Loading and storing: whole vectors, past the caches to a multiple of 32 bytes, and parts ------------ */
 
 #define NK_HALVES(type)                                                                                       \
     NK_INLINE void nk_load_##type(const void *p, void *v) { nk_from_##type(nk_load_u16(p), v); }               \
@@ -188,7 +169,7 @@ NK_HALVES(bf16)
 NK_HALVES(mixed_bf16)
 #undef NK_HALVES
 
-/* Thirty-two of mixed order. */
+/* Thirty-two of mixed order; past the caches to a multiple of 64 bytes. */
 NK_INLINE void nk_load_two_bf16(const void *p, void *even, void *odd) {
     nk_u32x16 words;
     memcpy(&words, p, sizeof words);
@@ -199,6 +180,24 @@ NK_INLINE void nk_store_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
     nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
     memcpy(p, &h, sizeof h);
 }
+NK_INLINE void nk_stream_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
+    nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
+    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
+}
+/* The same in their own order. */
+NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
+    nk_u16x32 v;
+#if defined(__AVX512F__)
+    if (nk_convert_pair_bf16(first, second, &v)) return v;
+    v = nk_round_words((nk_u32x16)first, (nk_u32x16)second);
+    return __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11,
+                                   13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#else
+    nk_u16x16 halves[2] = {nk_to_bf16(first), nk_to_bf16(second)};
+    memcpy(&v, halves, sizeof v);
+    return v;
+#endif
+}
 NK_INLINE void nk_store_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
     nk_u16x32 h = nk_to_pair_bf16(first, second);
     memcpy(p, &h, sizeof h);
@@ -207,11 +206,8 @@ NK_INLINE void nk_stream_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
     nk_u16x32 h = nk_to_pair_bf16(first, second);
     __builtin_nontemporal_store(h, (nk_u16x32 *)p);
 }
-NK_INLINE void nk_stream_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
-    nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
-    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
-}
-/* Brings 32 values to that order. */
+
+/* Brings 32 values to mixed order. */
 NK_INLINE void nk_mix_two_f32(void *p) {
     nk_f32x16_there *v = p;
     nk_f32x16 low = v[0], high = v[1];

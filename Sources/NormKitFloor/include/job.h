@@ -181,8 +181,8 @@ typedef struct {
     int64_t run_pieces;                         /* pieces per run; 1: a piece has whole runs */
     int64_t block, blocks;                      /* columns: lanes per unit; units per outer kept step */
 
-    /* Only where a unit is shared by several threads: [units][pieces] sums, each of them one (runs) or `block`
-     * entries (columns), and [kept * lanes] results. */
+    /* Only where a unit is shared by several threads, in more than one phase: [units][pieces] sums, each of them one
+     * (runs) or `block` entries (columns), and [kept * lanes] results. */
     nk_sums *sums;
     nk_standard *standards;
 
@@ -225,7 +225,8 @@ enum { NK_MARGIN = 16 };
 /* A job runs as a whole, unit by unit, or in three phases with a barrier between them: sums of pieces
  * (units * pieces tasks), results (units tasks), scale and shift of pieces (units * pieces tasks). Backward does too:
  * as a whole, strip by strip, or in phases, of which the first two give what standardizes S, as in the forward
- * direction. NK_PREPARE, one task, fills `gammas`. NK_STAGE, one task, runs `stage` and looks at nothing else. */
+ * direction. Where that is not formed from x, the forward direction has only the last phase, of which each task finds
+ * it by itself. NK_PREPARE, one task, fills `gammas`. NK_STAGE, one task, runs `stage` and looks at nothing else. */
 enum {
     NK_WHOLE = 0,
     NK_SUMS = 1,

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Ones, and zeros of the sign that no sum gets from them. */
+/* Ones, and negative zeros: what they are added to keeps its sign, even if it is 0. */
 #define NK_NEUTRAL(name, type)                                                                                \
     extern const __attribute__((visibility("hidden"))) struct { type ones[32], zeros[32]; } nk_neutral_##name;  \
     static inline const void *_Nonnull nk_ones_##name(void) { return nk_neutral_##name.ones; }                 \

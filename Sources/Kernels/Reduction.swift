@@ -11,6 +11,8 @@ struct LaneSums {
 protocol Reduction {
   /// How what is made of the sums changes with one element.
   associatedtype Change: Derivative
+  /// What gives the same sums where the shift is 0, without a subtraction.
+  associatedtype Unshifted: Reduction = Self
   /// Whether elements are shifted by a value near their mean before they are summed.
   static var isCentred: Bool { get }
   /// Adds `d`, which `shifted` made.
@@ -82,6 +84,7 @@ extension Reduction {
 /// shift was far from the mean, which shows afterwards.
 enum Moments: Reduction {
   typealias Change = AlongValue
+  typealias Unshifted = UnshiftedMoments
   @inline(__always) static var isCentred: Bool { true }
   @inline(__always)
   static func add<A: Arithmetic>(_ d: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
@@ -105,6 +108,20 @@ enum Moments: Reduction {
   static func areReliable(_ firsts: SIMD4<Double>, _ seconds: SIMD4<Double>, _ count: Double) -> Bool {
     var lost = 6 * firsts * firsts, kept = 5 * count * seconds
     return SquareSum.areReliable(firsts, seconds, count) && !nk_exceed(&lost, &kept)
+  }
+}
+
+/// Sums of x and of its square.
+enum UnshiftedMoments: Reduction {
+  typealias Change = AlongValue
+  @inline(__always)
+  static func add<A: Arithmetic>(_ x: SIMD16<A>, _ first: inout SIMD16<A>, _ second: inout SIMD16<A>) {
+    first = first + x
+    second = A.fma(x, x, second)
+  }
+  @inline(__always)
+  static func isReliable<A: Arithmetic>(_ sums: nk_sums, _ count: Double, in: A.Type) -> Bool {
+    Moments.isReliable(sums, count, in: A.self)
   }
 }
 

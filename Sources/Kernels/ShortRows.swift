@@ -20,7 +20,7 @@ extension nk_job {
     _ standards: UnsafeMutablePointer<nk_standard>
   ) {
     E.Natural.store(scratch.shifts, 0, E.Natural.splat(0))
-    sumRows(E.self, R.self, 0, count, scratch)
+    sumRows(E.self, R.self, 0, count, scratch, as: R.Unshifted.self)
     if count % 4 != 0 { scratch.fill(R.self, count) }
     // A bit for each four rows.
     var rest: UInt8 = 0xff, isShifted = !R.isCentred
@@ -89,7 +89,7 @@ extension nk_job {
         if R.isReliable(sums, self.count, in: E.Natural.self) {
           scratch.shifts[k] = 0
         } else {
-          sumRows(E.self, R.self, k, k &+ 1, scratch)
+          sumRows(E.self, R.self, k, k &+ 1, scratch, as: R.self)
         }
       }
     }
@@ -117,20 +117,20 @@ extension nk_job {
     return lanes.total(0) * 0x1p-6
   }
 
-  /// The sums of rows `begin ..< end` of those at hand.
+  /// The sums of rows `begin ..< end` of those at hand, formed as those of S.
   @inline(never)
-  private func sumRows<E: Element, R: Reduction>(
-    _: E.Type, _: R.Type, _ begin: Int, _ end: Int, _ scratch: RunScratch<E.Natural>
+  private func sumRows<E: Element, R: Reduction, S: Reduction>(
+    _: E.Type, _: R.Type, _ begin: Int, _ end: Int, _ scratch: RunScratch<E.Natural>, as: S.Type
   ) {
     typealias N = E.Natural
     for k in begin..<end {
-      let shifts = N.splat(R.isCentred ? scratch.shifts[k] : 0)
+      let shifts = N.splat(S.isCentred ? scratch.shifts[k] : 0)
       if run == 16 {
         var first = N.splat(0), second = first
-        R.add(R.shifted(E.load(scratch.starts[k], 0, as: N.self), shifts), &first, &second)
+        S.add(S.shifted(E.load(scratch.starts[k], 0, as: N.self), shifts), &first, &second)
         scratch.fold(R.self, k, first, second)
       } else {
-        var sums = ChunkSums<N, R>()
+        var sums = ChunkSums<N, S>()
         sums.add(E.self, scratch.starts[k], 0, Int(run), shifts)
         scratch.fold(R.self, k, sums.joinedFirst, sums.joinedSecond)
       }

@@ -15,6 +15,9 @@ struct FoldedSums {
   @inline(__always)
   func set<A: Arithmetic>(_ k: Int, _ lanes: SIMD16<A>) { nk_fold_f32(Float.narrow(A.widen(lanes)), rows + k) }
 
+  @inline(__always)
+  func set(_ k: Int, _ sum: Double) { rows[k] = SIMD4(sum, 0, 0, 0) }
+
   /// The sums of four rows from `k` on.
   @inline(__always)
   func total(_ k: Int) -> SIMD4<Double> {

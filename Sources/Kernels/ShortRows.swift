@@ -20,7 +20,7 @@ extension nk_job {
     _ standards: UnsafeMutablePointer<nk_standard>
   ) {
     E.Natural.store(scratch.shifts, 0, E.Natural.splat(0))
-    sumRows(E.self, R.self, 0, count, scratch, as: R.Unshifted.self)
+    sumRows(E.self, R.self, count, scratch)
     if count % 4 != 0 { scratch.fill(R.self, count) }
     // A bit for each four rows.
     var rest: UInt8 = 0xff, isShifted = !R.isCentred
@@ -89,7 +89,7 @@ extension nk_job {
         if R.isReliable(sums, self.count, in: E.Natural.self) {
           scratch.shifts[k] = 0
         } else {
-          sumRows(E.self, R.self, k, k &+ 1, scratch, as: R.self)
+          scratch.fold(R.self, k, pieceSums(E.self, R.self, scratch.starts[k], 0, shift: scratch.shifts[k]))
         }
       }
     }
@@ -117,21 +117,21 @@ extension nk_job {
     return lanes.total(0) * 0x1p-6
   }
 
-  /// The sums of rows `begin ..< end` of those at hand, formed as those of S.
+  /// The sums of `count` rows, which are not shifted.
   @inline(never)
-  private func sumRows<E: Element, R: Reduction, S: Reduction>(
-    _: E.Type, _: R.Type, _ begin: Int, _ end: Int, _ scratch: RunScratch<E.Natural>, as: S.Type
+  private func sumRows<E: Element, R: Reduction>(
+    _: E.Type, _: R.Type, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {
     typealias N = E.Natural
-    for k in begin..<end {
-      let shifts = N.splat(S.isCentred ? scratch.shifts[k] : 0)
+    let nothing = N.splat(0)
+    for k in 0..<count {
       if run == 16 {
-        var first = N.splat(0), second = first
-        S.add(S.shifted(E.load(scratch.starts[k], 0, as: N.self), shifts), &first, &second)
+        var first = nothing, second = nothing
+        R.Unshifted.add(E.load(scratch.starts[k], 0, as: N.self), &first, &second)
         scratch.fold(R.self, k, first, second)
       } else {
-        var sums = ChunkSums<N, S>()
-        sums.add(E.self, scratch.starts[k], 0, Int(run), shifts)
+        var sums = ChunkSums<N, R.Unshifted>()
+        sums.add(E.self, scratch.starts[k], 0, Int(run), nothing)
         scratch.fold(R.self, k, sums.joinedFirst, sums.joinedSecond)
       }
     }
@@ -144,6 +144,13 @@ extension RunScratch {
   fileprivate func fold<R: Reduction>(_: R.Type, _ k: Int, _ first: SIMD16<N>, _ second: SIMD16<N>) {
     if R.isCentred { folded.first.set(k, first) }
     folded.second.set(k, second)
+  }
+
+  /// The same of a row whose lanes are added up.
+  @inline(__always)
+  fileprivate func fold<R: Reduction>(_: R.Type, _ k: Int, _ sums: nk_sums) {
+    if R.isCentred { folded.first.set(k, sums.first) }
+    folded.second.set(k, sums.second)
   }
 
   /// The sums of row `k`.

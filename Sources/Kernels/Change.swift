@@ -27,14 +27,19 @@ extension Change {
     var lanes = E.load(x, i, as: N.self)
     // Behind the first vector, none is written to two lines at once, which takes twice as long. What comes third is
     // read only after the first was written, and has to begin behind it.
-    let head = hasWideRegisters && i == 0 && last >= 16 ? E.elementsBeforeLine(y) : 0
-    var next = head > 0 ? head : i &+ 16
+    var step = hasWideRegisters && i == 0 && last >= 16 ? E.elementsBeforeLine(y) : 0
     while i < last {
-      let coming = min(next, last), read = E.load(x, coming, as: N.self)
-      E.store(y, i, apply(lanes, i, 16))
-      lanes = read
-      i = coming
-      next &+= 16
+      // To the first line, by whole vectors, and to the last vector.
+      let rest = last &- i
+      if step == 0 { step = min(16, rest) }
+      let end = i &+ (step == 16 ? rest & ~15 : step)
+      repeat {
+        let next = i &+ step, read = E.load(x, next, as: N.self)
+        E.store(y, i, apply(lanes, i, 16))
+        lanes = read
+        i = next
+      } while i < end
+      step = 0
     }
     E.store(y, last, apply(lanes, last, 16))
   }
@@ -71,12 +76,14 @@ extension Change {
     i = applyPairs(x, y, from: i, to: lines.end, streams: true)
     if i < lines.end {
       var lanes = E.load(x, i, as: E.Natural.self)
-      while i < lines.end {
-        let next = E.load(x, min(i &+ 16, lines.end &- 16), as: E.Natural.self)
+      while i < lines.end &- 16 {
+        let next = E.load(x, i &+ 16, as: E.Natural.self)
         E.store(y, i, apply(lanes, i, 16), streams: true)
         lanes = next
         i &+= 16
       }
+      E.store(y, i, apply(lanes, i, 16), streams: true)
+      i &+= 16
     }
     while i < count {
       let part = min(16, count &- i)

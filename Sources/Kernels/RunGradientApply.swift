@@ -71,15 +71,15 @@ private struct UniformGradient<E: Element, D: Derivative> {
     if first &+ 16 > count { return first }
     let last = (count &- first) & ~15 &+ first &- 16
     var i = first, x0 = E.load(x, i, as: N.self), dy0 = E.load(dy, i, as: N.self)
-    while i <= last {
-      let next = min(i &+ 16, last)
-      let nextX = E.load(x, next, as: N.self), nextDy = E.load(dy, next, as: N.self)
+    while i < last {
+      let nextX = E.load(x, i &+ 16, as: N.self), nextDy = E.load(dy, i &+ 16, as: N.self)
       E.store(dx, i, gradient(x0, dy0), streams: streams)
       x0 = nextX
       dy0 = nextDy
       i &+= 16
     }
-    return i
+    E.store(dx, last, gradient(x0, dy0), streams: streams)
+    return last &+ 16
   }
 
   @inline(__always)

@@ -183,7 +183,7 @@ private struct Rows<E: Element> {
   }
 
   /// Rows in which some lanes need Double. They get it, and the others what they get elsewhere.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func applyWide(_ begin: Int, _ end: Int, byRow: Bool) {
     for f in begin..<end {
       let row = Row<E, LikeOthers>(self, f, begin)
@@ -291,7 +291,7 @@ extension ColumnScratch {
   }
 
   /// Replaces those of sixteen results that need Double. That is rare, and not worth a copy for each type of elements.
-  @inline(never)
+  @inline(never) @_optimize(size)
   fileprivate func applyInDouble(
     _ j: Int, _ x: inout SIMD16<Double>, _ parameters: RowParameters, _ results: inout SIMD16<Double>
   ) {

@@ -117,7 +117,7 @@ extension nk_job {
     }
   }
 
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func spreadInDouble<N: Arithmetic, P: Element>(
     _: N.Type, _: P.Type, _ lane: Int, _ width: Int, _ scratch: ColumnScratch
   ) {

@@ -65,7 +65,7 @@ extension nk_job {
   }
 
   /// One task of the phases in which several threads share a block.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func partOfBlock<E: Element, D: Derivative>(
     _: E.Type, _: D.Type, _ phase: Int, _ task: Int, _ scratch: ColumnGradientScratch
   ) {

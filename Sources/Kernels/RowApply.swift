@@ -86,7 +86,7 @@ private struct ScaledRow<E: Element, P: Element, F: ParameterForm>: Change {
   }
 }
 
-@inline(never)
+@inline(never) @_optimize(size)
 private func applyRowPart<E: Element, P: Element>(
   _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
   _ terms: RowTerms<E.Natural>, _ parameters: ElementParameters<P>, _ least: E.Natural

@@ -46,7 +46,7 @@ private func applyUniform<E: Element>(
   Uniform<E.Mixed>(standard, gamma: gamma, beta: beta, least: least).apply(x, y, count, streams: streams)
 }
 
-@inline(never)
+@inline(never) @_optimize(size)
 private func applyUniformPart<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ i: Int, _ count: Int,
   _ standard: nk_standard, gamma: Double, beta: Double, least: E.Natural
@@ -56,7 +56,7 @@ private func applyUniformPart<E: Element>(
 
 /// The same where `E.Natural` does not hold the scale. That is rare, and not worth a copy of the arithmetic for each
 /// type of elements.
-@inline(never)
+@inline(never) @_optimize(size)
 private func applyUniformInDouble<E: Element>(
   _: E.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int,
   _ standard: nk_standard, gamma: Double, beta: Double, least: Double
@@ -131,7 +131,7 @@ extension nk_job {
   }
 
   /// Applies `standard` to elements with the parameters from `start` on.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func applyParametersInDouble<E: Element, P: Element>(
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, _ count: Int, _ start: Int,
     _ standard: nk_standard

@@ -264,7 +264,7 @@ extension nk_job {
   }
 
   /// The same where not all is wanted, and for parts of vectors.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func applySeldom<E: Element>(
     _ row: GradientRow<E>, _ begin: Int, _ end: Int, _ parameter: Int, _ sums: ParameterSums<E.Natural>?
   ) {

@@ -189,7 +189,7 @@ extension nk_job {
   }
 
   /// The same where gamma changes within the set.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func spanGradientSums<E: Element>(
     _: E.Type, _ s: Int, _ piece: Int, _ x: UnsafeRawPointer, _ dy: UnsafeRawPointer, _ standard: nk_standard,
     _ parameterSums: ParameterSums<E.Natural>?

@@ -192,7 +192,7 @@ extension nk_job {
 
   /// One task of the phases in which several threads share a set. They have no sums of parameters but those of sets
   /// that have parameters of their own.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func partOfGradient<E: Element, D: Derivative>(
     _: E.Type, _: D.Type, _ phase: Int, _ task: Int, _ memory: UnsafeMutableRawPointer
   ) {

@@ -85,7 +85,7 @@ func addRun<E: Element, A: Arithmetic, R: Reduction>(
 
 /// The same where sums in the type of computation overflow, underflow or cancel. That is rare, and not worth a copy of
 /// the arithmetic for each type of elements.
-@inline(never)
+@inline(never) @_optimize(size)
 private func addRunInDouble<E: Element, R: Reduction>(
   _: E.Type, _: R.Type, _ x: UnsafeRawPointer, _ count: Int, shift: Double, to sums: inout LaneSums
 ) {
@@ -205,7 +205,7 @@ extension nk_job {
   }
 
   /// The same where sums in the type of computation overflow, underflow or cancel.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func standardInDouble<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ s: Int, _ x: UnsafeRawPointer, near mean: Double
   ) -> nk_standard {

@@ -174,7 +174,7 @@ extension nk_job {
   }
 
   /// One task of the phases in which several threads share a set.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func partOfSet<E: Element, R: Reduction>(_: E.Type, _: R.Type, _ phase: Int, _ task: Int) {
     let s = phase == NK_FINISH ? task : task / Int(pieces), piece = task &- s &* Int(pieces)
     let (x, y) = start(E.self, s)

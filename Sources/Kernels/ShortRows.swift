@@ -75,7 +75,7 @@ extension nk_job {
   }
 
   /// Shifts those of `count` rows in `fours` whose sums are not reliable by a sample of them.
-  @inline(never)
+  @inline(never) @_optimize(size)
   private func shiftRows<E: Element, R: Reduction>(
     _: E.Type, _: R.Type, _ fours: UInt8, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {

@@ -29,7 +29,8 @@ extension Change {
     // read only after the first was written, and has to begin behind it.
     var step = hasWideRegisters && i == 0 && last >= 16 ? E.elementsBeforeLine(y) : 0
     while i < last {
-      // To the first line, by whole vectors, and to the last vector.
+      // Each turn has one step: to the first line, then sixteen elements as often as they fit, then what is left to
+      // the last vector.
       let rest = last &- i
       if step == 0 { step = min(16, rest) }
       let end = i &+ (step == 16 ? rest & ~15 : step)

@@ -15,6 +15,7 @@ struct FoldedSums {
   @inline(__always)
   func set<A: Arithmetic>(_ k: Int, _ lanes: SIMD16<A>) { nk_fold_f32(Float.narrow(A.widen(lanes)), rows + k) }
 
+  /// A row whose lanes are added up already: `total` gives `sum` exactly.
   @inline(__always)
   func set(_ k: Int, _ sum: Double) { rows[k] = SIMD4(sum, 0, 0, 0) }
 

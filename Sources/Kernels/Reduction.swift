@@ -111,7 +111,8 @@ enum Moments: Reduction {
   }
 }
 
-/// Sums of x and of its square.
+/// Sums of x and of its square, for `Moments` whose shift is 0. It only forms sums: whether they are reliable is asked
+/// of `Moments`.
 enum UnshiftedMoments: Reduction {
   typealias Change = AlongValue
   @inline(__always)

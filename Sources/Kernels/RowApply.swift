@@ -29,7 +29,8 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
       least: least, streams: streams)
   }
 
-  /// Double waits for memory, and processors without registers for several vectors are old.
+  /// Not worth their code for Double, which waits for memory, nor on old processors, which lack registers for several
+  /// vectors.
   @inline(__always) static var hasOwnForms: Bool { hasFourVectors && P.size < 8 }
 
   @inline(__always)

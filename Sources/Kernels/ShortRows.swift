@@ -123,15 +123,15 @@ extension nk_job {
     _: E.Type, _: R.Type, _ count: Int, _ scratch: RunScratch<E.Natural>
   ) {
     typealias N = E.Natural
-    let nothing = N.splat(0)
+    let zero = N.splat(0)
     for k in 0..<count {
       if run == 16 {
-        var first = nothing, second = nothing
+        var first = zero, second = zero
         R.Unshifted.add(E.load(scratch.starts[k], 0, as: N.self), &first, &second)
         scratch.fold(R.self, k, first, second)
       } else {
         var sums = ChunkSums<N, R.Unshifted>()
-        sums.add(E.self, scratch.starts[k], 0, Int(run), nothing)
+        sums.add(E.self, scratch.starts[k], 0, Int(run), zero)
         scratch.fold(R.self, k, sums.joinedFirst, sums.joinedSecond)
       }
     }
@@ -146,7 +146,7 @@ extension RunScratch {
     folded.second.set(k, second)
   }
 
-  /// The same of a row whose lanes are added up.
+  /// Takes the sums of row `k`, whose lanes are added up already.
   @inline(__always)
   fileprivate func fold<R: Reduction>(_: R.Type, _ k: Int, _ sums: nk_sums) {
     if R.isCentred { folded.first.set(k, sums.first) }

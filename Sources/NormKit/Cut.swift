@@ -10,8 +10,8 @@ private let pieceElements = 65536
 private let pieceRows = 256
 private let mostPieces = 64
 
-/// Columns of which nothing is summed: bytes of a piece, and rows of which each has a multiple, so that it begins where
-/// cache lines do: `rowsOfLines` in Streams.swift is a part of it.
+/// Columns of which nothing is summed: bytes of a piece, about, and what its rows are a multiple of, so that it begins
+/// where cache lines do. `rowsOfLines` in Streams.swift divides that.
 private let givenBytes = 65536
 private let givenRows = 64
 

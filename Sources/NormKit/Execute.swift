@@ -42,7 +42,8 @@ extension nk_job {
   /// Several threads share one unit. Returns false if there is no memory for it.
   private mutating func share(_ threads: Int, with kernel: nk_kernel) -> Bool {
     if !formsStandards {
-      // What is applied is prepared once for each call, which takes as long as a piece: of few pieces, a call has many.
+      // What is applied is prepared once for each call, which takes as long as a piece: the fewer pieces there are, the
+      // fewer calls they are cut into.
       let tasks = units &* pieces
       if y != nil { parallel(NK_APPLY, tasks, threads, callsOfEach: min(8, max(2, tasks / 16)), with: kernel) }
       return true

@@ -14,8 +14,8 @@ let boundary: [SwiftSetting] = embedded + [.enableExperimentalFeature("CImplemen
 // Kernels check nothing: sizes and pointers were checked at the boundary. They are always optimized, because only
 // then do their vectors become registers. Loops have sixteen lanes in a step, and what has to be taken together is
 // written so: unrolled further, they are larger, and not faster; so are the short loops beside them as vectors. Guards
-// of the stack would check small arrays of fixed size, of which kernels have many. Functions that are seldom called, or in
-// which little time is spent because what they call has the loops, are marked to be optimized for size.
+// of the stack would check small arrays of fixed size, of which kernels have many. Functions that are seldom called, or
+// in which little time is spent because what they call has the loops, are marked to be optimized for size.
 func kernels(_ name: String, flags: [String], optimization: [String] = ["-Ounchecked"]) -> Target {
   .target(
     name: "Kernels\(name)",

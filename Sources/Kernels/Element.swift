@@ -109,10 +109,10 @@ extension Element {
 }
 
 enum F32: Element {
-  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f32() }
-  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f32() }
   typealias Natural = Float
   @inline(__always) static var size: Int { 4 }
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f32() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f32() }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> { Float.load(p, 0) }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { Float.store(p, 0, v) }
   @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Float>) { nk_stream_f32(p, v) }
@@ -128,10 +128,10 @@ enum F32: Element {
 }
 
 enum F64: Element {
-  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f64() }
-  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f64() }
   typealias Natural = Double
   @inline(__always) static var size: Int { 8 }
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f64() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f64() }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Double> { Double.load(p, 0) }
   @inline(__always) static func store(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { Double.store(p, 0, v) }
   @inline(__always) static func stream(_ p: UnsafeMutableRawPointer, _ v: SIMD16<Double>) { nk_stream_f64(p, v) }
@@ -147,10 +147,10 @@ enum F64: Element {
 }
 
 enum F16: Element {
-  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f16() }
-  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f16() }
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_f16() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_f16() }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
     changed(SIMD16<Float>()) { nk_load_f16(p, &$0) }
   }
@@ -168,11 +168,11 @@ enum F16: Element {
 }
 
 enum BF16: Element {
-  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_bf16() }
-  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_bf16() }
   typealias Natural = Float
   typealias Mixed = MixedBF16
   @inline(__always) static var size: Int { 2 }
+  @inline(__always) static var ones: UnsafeRawPointer { nk_ones_bf16() }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { nk_zeros_bf16() }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
     changed(SIMD16<Float>()) { nk_load_bf16(p, &$0) }
   }
@@ -200,10 +200,10 @@ enum BF16: Element {
 /// BF16 with the elements of even indices first, then those of odd ones: of a vector, or of a pair of them where
 /// registers are wide.
 enum MixedBF16: Element {
-  @inline(__always) static var ones: UnsafeRawPointer { BF16.ones }
-  @inline(__always) static var negativeZeros: UnsafeRawPointer { BF16.negativeZeros }
   typealias Natural = Float
   @inline(__always) static var size: Int { 2 }
+  @inline(__always) static var ones: UnsafeRawPointer { BF16.ones }
+  @inline(__always) static var negativeZeros: UnsafeRawPointer { BF16.negativeZeros }
   @inline(__always) static func load(_ p: UnsafeRawPointer) -> SIMD16<Float> {
     changed(SIMD16<Float>()) { nk_load_mixed_bf16(p, &$0) }
   }

@@ -84,6 +84,7 @@ NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) {
 NK_INLINE void nk_from_mixed_bf16(nk_u16x16 h, void *v) { nk_from_bf16(h, v); }
 NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) { return nk_to_bf16(v); }
 #endif
+
 #if defined(__AVX512F__)
 /* Thirty-two by one instruction, in their own order. Returns whether it could. */
 NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x32 *halves) {
@@ -94,10 +95,11 @@ NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x3
     return __builtin_expect(subnormal == 0, 1);
 }
 #endif
+
 #define NK_INTERLEAVE(a, b)                                                                                   \
     __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11,  \
                             27, 12, 28, 13, 29, 14, 30, 15, 31)
-NK_INLINE nk_u16x32 nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd) {
+NK_INLINE nk_u16x32 nk_to_two_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #if defined(__AVX512F__)
     nk_u16x32 v;
     if (nk_convert_pair_bf16(even, odd, &v)) return NK_INTERLEAVE(v, v);
@@ -108,6 +110,7 @@ NK_INLINE nk_u16x32 nk_to_two_mixed_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #endif
 }
 #undef NK_INTERLEAVE
+
 /* Brings lanes to mixed order. */
 NK_INLINE void nk_mix_f32(void *p) { *(nk_f32x16_there *)p = NK_MIX(*(nk_f32x16_there *)p); }
 NK_INLINE void nk_mix_f64(void *p) { *(nk_f64x16_there *)p = NK_MIX(*(nk_f64x16_there *)p); }
@@ -169,22 +172,14 @@ NK_HALVES(bf16)
 NK_HALVES(mixed_bf16)
 #undef NK_HALVES
 
-/* Thirty-two of mixed order; past the caches to a multiple of 64 bytes. */
+/* Thirty-two of mixed order. */
 NK_INLINE void nk_load_two_bf16(const void *p, void *even, void *odd) {
     nk_u32x16 words;
     memcpy(&words, p, sizeof words);
     *(nk_u32x16_there *)even = words << 16;
     *(nk_u32x16_there *)odd = words & 0xffff0000u;
 }
-NK_INLINE void nk_store_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
-    nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
-    memcpy(p, &h, sizeof h);
-}
-NK_INLINE void nk_stream_two_bf16(void *p, nk_f32x16 even, nk_f32x16 odd) {
-    nk_u16x32 h = nk_to_two_mixed_bf16(even, odd);
-    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
-}
-/* The same in their own order. */
+/* Thirty-two in their own order. */
 NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
     nk_u16x32 v;
 #if defined(__AVX512F__)
@@ -198,14 +193,18 @@ NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
     return v;
 #endif
 }
-NK_INLINE void nk_store_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
-    nk_u16x32 h = nk_to_pair_bf16(first, second);
-    memcpy(p, &h, sizeof h);
-}
-NK_INLINE void nk_stream_pair_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {
-    nk_u16x32 h = nk_to_pair_bf16(first, second);
-    __builtin_nontemporal_store(h, (nk_u16x32 *)p);
-}
+/* Either; past the caches to a multiple of 64 bytes. */
+#define NK_THIRTY_TWO(order)                                                                                  \
+    NK_INLINE void nk_store_##order##_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {                      \
+        nk_u16x32 h = nk_to_##order##_bf16(first, second);                                                    \
+        memcpy(p, &h, sizeof h);                                                                              \
+    }                                                                                                         \
+    NK_INLINE void nk_stream_##order##_bf16(void *p, nk_f32x16 first, nk_f32x16 second) {                     \
+        __builtin_nontemporal_store(nk_to_##order##_bf16(first, second), (nk_u16x32 *)p);                     \
+    }
+NK_THIRTY_TWO(two)
+NK_THIRTY_TWO(pair)
+#undef NK_THIRTY_TWO
 
 /* Brings 32 values to mixed order. */
 NK_INLINE void nk_mix_two_f32(void *p) {

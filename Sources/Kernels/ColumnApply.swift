@@ -8,6 +8,9 @@ private let chunkRows = 32
 /// Bytes of what several rows are passed as: four lines, because more were slower.
 private let joinedBytes = 256
 
+/// Rows of a tile. Those of more would push each other out of the first-level cache, if they are long.
+private let tileRows = 8
+
 extension nk_job {
   /// How many of `count` rows are passed as one. Rows of few lanes that follow each other without a gap are, as far as
   /// there is room for the coefficients, if possible in whole vectors and lines: `rowsOfLines` in Streams.swift has to
@@ -102,8 +105,8 @@ private struct Rows<E: Element> {
     applyInPairs(begin, end, as: F.self)
   }
 
-  /// Two rows at a time, which share the coefficients that are loaded for them. Stores past the caches, and what comes
-  /// from memory, suffer from more at once.
+  /// Two rows at a time, which share the coefficients that are loaded for them, more in tiles. Stores past the caches,
+  /// and what comes from memory, suffer from more at once.
   @inline(never)
   private func applyInPairs<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
     let bytes = width &* E.size, streams = job.streams != 0
@@ -115,58 +118,56 @@ private struct Rows<E: Element> {
     let mayJoin = job.reduced.count > 1 || (Int(bitPattern: y) | step) & 63 != 0
     let joints = NK_FOUR_VECTORS != 0 && streams && mayJoin
     let notice = Notice(ahead: inOrder ? 0 : fetched, bytes: bytes, joints: joints)
+    let most = !inPairs ? 1 : E.prefersPairs && !streams && job.reduced.count <= 1 ? tileRows : 2
     var f = begin
     while f < end {
-      let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin)
-      let head = row0.head, arePair = inPairs && f &+ 2 <= end && row1.head == head
-      if notice.isNeeded {
-        job.bringNear(notice, x, y, elementSize: E.size, from: index(f), arePair ? 2 : 1, by: together)
-      }
-      if arePair {
-        var whole = applyPairs(row0, row1)
-        if hasWideRegisters && !streams { whole = applyVectors(row0, row1, from: whole) }
+      let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin), head = row0.head
+      var count = min(most, end &- f)
+      if !E.prefersPairs && count == 2 && row1.head != head { count = 1 }
+      if notice.isNeeded { job.bringNear(notice, x, y, elementSize: E.size, from: index(f), count, by: together) }
+      if E.prefersPairs {
+        let whole = applyTiles(row0, row1, f &- begin, count)
+        if whole < width {
+          for k in f..<f &+ count { Row<E, F>(self, k, begin).apply(scratch, from: whole, width) }
+        }
+      } else if count == 2 {
+        let whole = hasWideRegisters && !streams ? applyVectors(row0, row1) : 0
         forVectors(from: whole, head: head, width) { j, count in
           let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
           let y0 = row0.apply(lanes, j, count), y1 = row1.apply(lanes, j, count)
           row0.store(j, count, y0)
           row1.store(j, count, y1)
         }
-        f &+= 2
-        continue
+      } else {
+        row0.apply(scratch, from: 0, width)
       }
-      let whole = applyPairs(row0)
-      forVectors(from: whole, head: head, width) { j, count in
-        row0.store(j, count, row0.apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
-      }
-      f &+= 1
+      f &+= count
     }
   }
 
-  /// Whole pairs of a row, or of two, if elements prefer pairs. Each is read before the one before it is written: see
-  /// `Change`. Returns where they end.
+  /// Whole pairs of lanes of `count` evenly spaced rows, of which the first two are given. Returns where they end. `k`:
+  /// how many rows are between the first and that whose parameters are the first in the scratch memory.
   @inline(__always)
-  private func applyPairs<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>? = nil) -> Int {
+  private func applyTiles<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>, _ k: Int, _ count: Int) -> Int {
+    let tile = Tile<E, F>(
+      x: row0.x, y: row0.y, xStep: row1.x - row0.x, yStep: row1.y - row0.y, k: k, count: count, scratch: scratch,
+      streams: row0.streams)
     let end = width & ~31
-    if !E.prefersPairs || end == 0 { return 0 }
-    var j = 0, x0 = row0.loadPair(0), x1 = row1?.loadPair(0) ?? x0
-    while j < end {
-      let next = min(j &+ 32, end &- 32), next0 = row0.loadPair(next), next1 = row1?.loadPair(next) ?? next0
-      let lanes = LanePair(scratch.coefficients(N.self), j)
-      row0.storePair(j, row0.apply(lanes, x0))
-      if let row1 { row1.storePair(j, row1.apply(lanes, x1)) }
-      x0 = next0
-      x1 = next1
-      j &+= 32
+    var j = 0
+    while j &+ 64 <= end {
+      tile.apply(j, isWide: true)
+      j &+= 64
     }
+    if j < end { tile.apply(j, isWide: false) }
     return end
   }
 
   /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
   /// they end.
   @inline(__always)
-  private func applyVectors<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>, from first: Int) -> Int {
-    if first &+ 16 > width { return first }
-    var j = first, x0 = row0.load(j, 16), x1 = row1.load(j, 16)
+  private func applyVectors<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>) -> Int {
+    if width < 16 { return 0 }
+    var j = 0, x0 = row0.load(0, 16), x1 = row1.load(0, 16)
     while j &+ 32 <= width {
       let next0 = row0.load(j &+ 16, 16), next1 = row1.load(j &+ 16, 16)
       let lanes = LaneCoefficients(scratch.coefficients(N.self), j)
@@ -231,22 +232,55 @@ private struct Row<E: Element, F: RowForm> {
   @inline(__always)
   func apply(_ lanes: LaneCoefficients<N>, _ x: SIMD16<N>) -> SIMD16<N> { F.apply(parameters, lanes.apply(x)) }
 
+  /// Applies it to lanes `first ..< width`.
   @inline(__always)
-  func loadPair(_ j: Int) -> Pair<N> { E.loadPair(x + j &* E.size) }
-
-  @inline(__always)
-  func apply(_ lanes: LanePair<N>, _ x: Pair<N>) -> Pair<N> {
-    Pair(
-      first: F.apply(parameters, lanes.first.apply(x.first)),
-      second: F.apply(parameters, lanes.second.apply(x.second)))
+  func apply(_ scratch: ColumnScratch, from first: Int, _ width: Int) {
+    forVectors(from: first, head: first == 0 ? head : 0, width) { j, count in
+      store(j, count, apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
+    }
   }
-
-  @inline(__always)
-  func storePair(_ j: Int, _ result: Pair<N>) { E.storePair(y, j, result, streams: streams) }
 
   @inline(__always)
   func store(_ j: Int, _ count: Int, _ result: SIMD16<N>) {
     E.store(y, j, upTo: count, E.rectified(result, least), streams: streams)
+  }
+}
+
+/// Some pairs of lanes of evenly spaced rows. Their coefficients stay in registers: with what thirty-two halves cost
+/// otherwise, to load them anew for each row or two would take half as long again.
+private struct Tile<E: Element, F: RowForm> {
+  typealias N = E.Natural
+  let x: UnsafeRawPointer
+  let y: UnsafeMutableRawPointer
+  /// Bytes from one row to the next.
+  let xStep, yStep: Int
+  /// Which of the parameters in the scratch memory are those of the first row, and how many rows there are.
+  let k, count: Int
+  let scratch: ColumnScratch
+  let streams: Bool
+
+  /// One pair from lane `j` on, or two. Each row is read before the one before it is written: see `Change`.
+  @inline(__always)
+  func apply(_ j: Int, isWide: Bool) {
+    let coefficients = scratch.coefficients(N.self)
+    let lanes0 = LanePair(coefficients, j), lanes1 = isWide ? LanePair(coefficients, j &+ 32) : lanes0
+    var x = x + j &* E.size, y = y + j &* E.size
+    var pair0 = E.loadPair(x), pair1 = isWide ? E.loadPair(x + 32 &* E.size) : pair0
+    var k = k
+    let last = k &+ count &- 1
+    while true {
+      let parameters = F.parameters(scratch, k), (read0, read1) = (pair0, pair1)
+      if k < last {
+        x += xStep
+        pair0 = E.loadPair(x)
+        if isWide { pair1 = E.loadPair(x + 32 &* E.size) }
+      }
+      E.storePair(y, 0, lanes0.apply(read0, parameters, as: F.self), streams: streams)
+      if isWide { E.storePair(y, 32, lanes1.apply(read1, parameters, as: F.self), streams: streams) }
+      if k == last { return }
+      y += yStep
+      k &+= 1
+    }
   }
 }
 
@@ -274,6 +308,11 @@ private struct LanePair<A: Arithmetic> {
   init(_ coefficients: ColumnScratch.Coefficients<A>, _ j: Int) {
     first = LaneCoefficients(coefficients, j)
     second = LaneCoefficients(coefficients, j &+ 16)
+  }
+
+  @inline(__always)
+  func apply<F: RowForm>(_ x: Pair<A>, _ parameters: RowParameters, as: F.Type) -> Pair<A> {
+    Pair(first: F.apply(parameters, first.apply(x.first)), second: F.apply(parameters, second.apply(x.second)))
   }
 }
 

@@ -2,6 +2,9 @@
 
 import NormKitFloor
 
+/// Lanes of rows of which many are passed at once, because they are read in the order of memory all the same.
+private let narrowLanes = 64
+
 /// What the gradients of sixteen lanes are made of.
 private struct ColumnLanes<A: Arithmetic> {
   let mean, factor, quantity, scale: SIMD16<A>
@@ -21,44 +24,107 @@ private struct ColumnLanes<A: Arithmetic> {
   /// z, but for the residue of the mean, which `terms` have.
   @inline(__always)
   func standardize(_ x: SIMD16<A>) -> SIMD16<A> { (x - mean) * factor }
+
+  /// dx, where lanes have a gamma each.
+  @inline(__always)
+  func gradient<D: Derivative>(_ x: SIMD16<A>, _ dy: SIMD16<A>, as: D.Type) -> SIMD16<A> {
+    terms.apply(dy, scale, D.direction(standardize(x), x, quantity))
+  }
 }
 
-/// A row of lanes that have a gamma each.
-private struct Row<E: Element, D: Derivative> {
+/// Evenly spaced rows of lanes that have a gamma each.
+private struct Rows<E: Element, D: Derivative> {
   typealias N = E.Natural
-  let start: GradientStart
+  let x, dy: UnsafeRawPointer
+  let dx: UnsafeMutableRawPointer
+  /// Bytes from one row to the next.
+  let xStep, dyStep, dxStep: Int
+  let count: Int
+  let scratch: ColumnGradientScratch
+  let streams: Bool
 
-  /// dx of `count` lanes from `j` on.
+  /// How many rows of `width` lanes share the coefficients that are loaded for them. What comes from memory, and stores
+  /// past the caches, suffer from more. Any two rows are evenly spaced.
   @inline(__always)
-  func gradient(_ lanes: ColumnLanes<N>, _ j: Int, _ count: Int) -> SIMD16<N> {
-    let (x, dy) = start.load(E.self, j, count)
-    return gradient(lanes, x, dy)
+  static func most(_ width: Int, streams: Bool, isEven: Bool) -> Int {
+    if !D.isFrequent || NK_FOUR_VECTORS == 0 { return 1 }
+    if streams || !isEven || !hasWideRegisters { return 2 }
+    return width <= narrowLanes ? 32 : 2
   }
 
-  /// dx of a pair of lanes from `j` on.
+  /// Whether whole pairs are taken together: where there are registers for the coefficients of two.
+  @inline(__always) static var havePairs: Bool { hasWideRegisters && D.isFrequent && N.self == Float.self }
+
+  /// Writes dx of all lanes. `head`: elements before the first line that is stored past the caches.
   @inline(__always)
-  func gradientPair(_ lanes: LanePair<N>, _ j: Int) -> Pair<N> {
-    let x = E.loadPair(start.x + j &* E.size), dy = E.loadPair(start.dy + j &* E.size)
-    return Pair(
-      first: gradient(lanes.first, x.first, dy.first), second: gradient(lanes.second, x.second, dy.second))
+  func apply(_ width: Int, head: Int) {
+    var j = 0
+    if Self.havePairs && (E.prefersPairs || !streams) {
+      while count == 2 && j &+ 32 <= width {
+        applyPairOfTwo(j)
+        j &+= 32
+      }
+      while j &+ 64 <= width {
+        applyPairs(j, isTwo: true)
+        j &+= 64
+      }
+      if j &+ 32 <= width {
+        applyPairs(j, isTwo: false)
+        j &+= 32
+      }
+    }
+    while hasFourVectors && E.size < 8 && !Self.havePairs && !streams && count == 2 && j &+ 16 <= width {
+      let lanes = ColumnLanes<N>(scratch, j)
+      let result0 = gradient(0, j, 16, lanes), result1 = gradient(1, j, 16, lanes)
+      store(0, j, 16, result0)
+      store(1, j, 16, result1)
+      j &+= 16
+    }
+    forVectors(from: j, head: head, width) { j, length in
+      let lanes = ColumnLanes<N>(scratch, j)
+      forRows(count) { k in store(k, j, length, gradient(k, j, length, lanes)) }
+    }
   }
 
-  /// Elements before the first line that is stored past the caches. Rows of what prefers pairs begin where lines do.
+  /// dx of `length` lanes from `j` on, sixteen at most, of row `k`.
   @inline(__always)
-  func head(streams: Bool) -> Int {
-    guard streams && !E.prefersPairs, let dx = start.dx else { return 0 }
-    return E.elementsBeforeLine(dx)
+  private func gradient(_ k: Int, _ j: Int, _ length: Int, _ lanes: ColumnLanes<N>) -> SIMD16<N> {
+    let value = E.load(x + k &* xStep, j, upTo: length, as: N.self)
+    return lanes.gradient(value, E.load(dy + k &* dyStep, j, upTo: length, as: N.self), as: D.self)
   }
 
   @inline(__always)
-  func gradient(_ lanes: ColumnLanes<N>, _ x: SIMD16<N>, _ dy: SIMD16<N>) -> SIMD16<N> {
-    lanes.terms.apply(dy, lanes.scale, D.direction(lanes.standardize(x), x, lanes.quantity))
+  private func store(_ k: Int, _ j: Int, _ length: Int, _ result: SIMD16<N>) {
+    E.store(dx + k &* dxStep, j, upTo: length, result, streams: streams)
   }
 
+  /// The same of a pair of lanes from `j` on, if there are two rows.
   @inline(__always)
-  func storePair(_ j: Int, _ result: Pair<N>, streams: Bool) {
-    guard let dx = start.dx else { return }
-    E.storePair(dx, j, result, streams: streams)
+  private func applyPairOfTwo(_ j: Int) {
+    let pair = LanePair<N>(scratch, j)
+    let x = x + j &* E.size, dy = dy + j &* E.size, dx = dx + j &* E.size
+    let value0 = E.loadPair(x), gradient0 = E.loadPair(dy)
+    let value1 = E.loadPair(x + xStep), gradient1 = E.loadPair(dy + dyStep)
+    let result0 = pair.gradient(value0, gradient0, as: D.self), result1 = pair.gradient(value1, gradient1, as: D.self)
+    E.storePair(dx, 0, result0, streams: streams)
+    E.storePair(dx + dxStep, 0, result1, streams: streams)
+  }
+
+  /// The same of two pairs of lanes from `j` on, or of one.
+  @inline(__always)
+  private func applyPairs(_ j: Int, isTwo: Bool) {
+    let pair0 = LanePair<N>(scratch, j), pair1 = isTwo ? LanePair<N>(scratch, j &+ 32) : pair0
+    let start = j &* E.size, second = 32 &* E.size
+    var x = x + start, dy = dy + start, dx = dx + start
+    for _ in 0..<count {
+      let value0 = E.loadPair(x), gradient0 = E.loadPair(dy)
+      let value1 = isTwo ? E.loadPair(x + second) : value0, gradient1 = isTwo ? E.loadPair(dy + second) : gradient0
+      E.storePair(dx, 0, pair0.gradient(value0, gradient0, as: D.self), streams: streams)
+      if isTwo { E.storePair(dx, 32, pair1.gradient(value1, gradient1, as: D.self), streams: streams) }
+      x += xStep
+      dy += dyStep
+      dx += dxStep
+    }
   }
 }
 
@@ -70,6 +136,12 @@ private struct LanePair<A: Arithmetic> {
   init(_ scratch: ColumnGradientScratch, _ j: Int) {
     first = ColumnLanes(scratch, j)
     second = ColumnLanes(scratch, j &+ 16)
+  }
+
+  @inline(__always)
+  func gradient<D: Derivative>(_ x: Pair<A>, _ dy: Pair<A>, as: D.Type) -> Pair<A> {
+    Pair(
+      first: first.gradient(x.first, dy.first, as: D.self), second: second.gradient(x.second, dy.second, as: D.self))
   }
 }
 
@@ -124,68 +196,24 @@ extension nk_job {
     if D.isFrequent && Int(parameter_form) == NK_ROWS {
       return applyWeightedRows(E.self, block, outer, width, begin, end, scratch, sums)
     }
+    guard let blockGradient = block.dx else { return }
     scratch.arrange(M.self, width)
     let streams = self.streams != 0, bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
+    let most = Rows<M, D>.most(width, streams: streams, isEven: reduced.count <= 1)
     var f = begin
-    // Two rows share the coefficients that are loaded for them. Stores past the caches suffer from more at once.
-    while D.isFrequent && NK_FOUR_VECTORS != 0 && f &+ 2 <= end {
-      let row0 = Row<M, D>(start: row(M.self, block, f)), row1 = Row<M, D>(start: row(M.self, block, f &+ 1))
-      let head = row0.head(streams: streams)
-      if head != row1.head(streams: streams) { break }
-      if ahead > 0 { bringRowsNear(block.x, block.dy, elementSize: E.size, from: f &+ ahead, 2, bytes: bytes) }
-      var whole = 0
-      while M.prefersPairs && whole &+ 32 <= width {
-        let lanes = LanePair<N>(scratch, whole)
-        let dx0 = row0.gradientPair(lanes, whole), dx1 = row1.gradientPair(lanes, whole)
-        row0.storePair(whole, dx0, streams: streams)
-        row1.storePair(whole, dx1, streams: streams)
-        whole &+= 32
-      }
-      if hasWideRegisters && head == 0 {
-        whole = applyVectors(row0, row1, from: whole, width, scratch, streams: streams)
-      }
-      forVectors(from: whole, head: head, width) { j, count in
-        let lanes = ColumnLanes<N>(scratch, j)
-        let dx0 = row0.gradient(lanes, j, count), dx1 = row1.gradient(lanes, j, count)
-        row0.start.store(M.self, j, count, dx0, streams: streams)
-        row1.start.store(M.self, j, count, dx1, streams: streams)
-      }
-      f &+= 2
-    }
     while f < end {
-      let row = Row<M, D>(start: row(M.self, block, f))
-      var whole = 0
-      while M.prefersPairs && whole &+ 32 <= width {
-        row.storePair(whole, row.gradientPair(LanePair<N>(scratch, whole), whole), streams: streams)
-        whole &+= 32
-      }
-      forVectors(from: whole, head: row.head(streams: streams), width) { j, count in
-        row.start.store(M.self, j, count, row.gradient(ColumnLanes<N>(scratch, j), j, count), streams: streams)
-      }
-      f &+= 1
+      let first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
+      let dx = blockGradient + first.dx &* E.size, step = (second.dx &- first.dx) &* E.size
+      let hasHead = streams && !M.prefersPairs, head = hasHead ? E.elementsBeforeLine(dx) : 0
+      let count = hasHead && E.elementsBeforeLine(dx + step) != head ? 1 : min(most, end &- f)
+      if ahead > 0 { bringRowsNear(block.x, block.dy, elementSize: E.size, from: f &+ ahead, count, bytes: bytes) }
+      Rows<M, D>(
+        x: block.x + first.x &* E.size, dy: block.dy + first.y &* E.size, dx: dx,
+        xStep: (second.x &- first.x) &* E.size, dyStep: (second.y &- first.y) &* E.size, dxStep: step, count: count,
+        scratch: scratch, streams: streams
+      ).apply(width, head: head)
+      f &+= count
     }
-  }
-
-  /// Whole vectors of two rows, of which each is read before the one before it is written: see `Change`. Returns where
-  /// they end.
-  @inline(__always)
-  private func applyVectors<E: Element, D: Derivative>(
-    _ row0: Row<E, D>, _ row1: Row<E, D>, from first: Int, _ width: Int, _ scratch: ColumnGradientScratch,
-    streams: Bool
-  ) -> Int {
-    if first &+ 16 > width { return first }
-    let last = (width &- first) & ~15 &+ first &- 16
-    var j = first, (x0, dy0) = row0.start.load(E.self, j, 16), (x1, dy1) = row1.start.load(E.self, j, 16)
-    while j <= last {
-      let next = min(j &+ 16, last), lanes = ColumnLanes<E.Natural>(scratch, j)
-      let next0 = row0.start.load(E.self, next, 16), next1 = row1.start.load(E.self, next, 16)
-      row0.start.store(E.self, j, 16, row0.gradient(lanes, x0, dy0), streams: streams)
-      row1.start.store(E.self, j, 16, row1.gradient(lanes, x1, dy1), streams: streams)
-      (x0, dy0) = next0
-      (x1, dy1) = next1
-      j &+= 16
-    }
-    return j
   }
 
   /// The same where all lanes of a row have one gamma, and the next row another.

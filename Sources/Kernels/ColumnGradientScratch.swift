@@ -37,6 +37,9 @@ struct ColumnGradientScratch {
     Sums(h: array(10, A.self), hz: array(11, A.self), beside: array(12, A.self))
   }
 
+  /// What dy is multiplied by in each row of the chunk at hand, where rows have parameters of their own.
+  @inline(__always) var weights: UnsafeMutablePointer<Double> { array(17, Double.self) }
+
   /// The gradient of each set, once the sums of pieces are not needed any more.
   @inline(__always) var gradients: UnsafeMutablePointer<nk_gradient> { array(3, nk_gradient.self) }
 

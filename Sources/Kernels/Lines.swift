@@ -124,3 +124,10 @@ func forVectors(from first: Int = 0, head: Int, _ count: Int, _ body: (_ i: Int,
     if part == 0 { return }
   }
 }
+
+/// Rows that are passed as one, which is always one where there is no room for several vectors.
+@inline(__always)
+func forRows(_ count: Int, _ body: (_ k: Int) -> Void) {
+  if !hasFourVectors { return body(0) }
+  for k in 0..<count { body(k) }
+}

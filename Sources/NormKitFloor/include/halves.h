@@ -88,11 +88,11 @@ NK_INLINE nk_u16x16 nk_to_mixed_bf16(nk_f32x16 v) { return nk_to_bf16(v); }
 #if defined(__AVX512F__)
 /* Thirty-two by one instruction, in their own order. Returns whether it could. */
 NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x32 *halves) {
-    if (!__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED)) return 0;
+    if (__builtin_expect(!__atomic_load_n(&nk_converts_bf16, __ATOMIC_RELAXED), 0)) return 0;
     __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(*halves) : "v"(second), "v"(first));
     __mmask16 subnormal = _mm512_fpclass_ps_mask((__m512)first, NK_SUBNORMAL) |
                           _mm512_fpclass_ps_mask((__m512)second, NK_SUBNORMAL);
-    return __builtin_expect(subnormal == 0, 1);
+    return subnormal == 0;
 }
 #endif
 
@@ -102,7 +102,7 @@ NK_INLINE _Bool nk_convert_pair_bf16(nk_f32x16 first, nk_f32x16 second, nk_u16x3
 NK_INLINE nk_u16x32 nk_to_two_bf16(nk_f32x16 even, nk_f32x16 odd) {
 #if defined(__AVX512F__)
     nk_u16x32 v;
-    if (nk_convert_pair_bf16(even, odd, &v)) return NK_INTERLEAVE(v, v);
+    if (__builtin_expect(nk_convert_pair_bf16(even, odd, &v), 1)) return NK_INTERLEAVE(v, v);
     return nk_round_words((nk_u32x16)even, (nk_u32x16)odd);
 #else
     nk_u16x16 even_halves = nk_to_bf16(even), odd_halves = nk_to_bf16(odd);
@@ -183,7 +183,7 @@ NK_INLINE void nk_load_two_bf16(const void *p, void *even, void *odd) {
 NK_INLINE nk_u16x32 nk_to_pair_bf16(nk_f32x16 first, nk_f32x16 second) {
     nk_u16x32 v;
 #if defined(__AVX512F__)
-    if (nk_convert_pair_bf16(first, second, &v)) return v;
+    if (__builtin_expect(nk_convert_pair_bf16(first, second, &v), 1)) return v;
     v = nk_round_words((nk_u32x16)first, (nk_u32x16)second);
     return __builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 1, 3, 5, 7, 9, 11,
                                    13, 15, 17, 19, 21, 23, 25, 27, 29, 31);

@@ -53,7 +53,7 @@ private struct Rows<E: Element, D: Derivative> {
   }
 
   /// Whether whole pairs are taken together: where there are registers for the coefficients of two.
-  @inline(__always) static var havePairs: Bool { hasWideRegisters && D.isFrequent && N.self == Float.self }
+  @inline(__always) static var havePairs: Bool { E.prefersPairs || hasWideRegisters && D.isFrequent && E.size < 8 }
 
   /// Writes dx of all lanes. `head`: elements before the first line that is stored past the caches.
   @inline(__always)

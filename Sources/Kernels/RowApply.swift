@@ -2,10 +2,6 @@
 
 import NormKitFloor
 
-/// The next of longer rows is not prefetched, unless it comes from memory: it would push this one, its result and the
-/// parameters out of the second-level cache.
-private let longRowBytes = 64 * 1024
-
 /// Rows that share a gamma and beta for each element, one after the other.
 private struct Rows<E: Element, P: Element>: ParameterUser {
   typealias N = E.Natural
@@ -14,8 +10,8 @@ private struct Rows<E: Element, P: Element>: ParameterUser {
   /// Bytes from one row to the next.
   let xStep, yStep: Int
   let rows, count: Int
-  /// Bytes from a row to what is prefetched: the same row of the next group, or what the job says, or, nothing being
-  /// prefetched, this row.
+  /// Bytes from a row to what is prefetched: what the job says, or, if rows come from memory, the same row of the next
+  /// group, or else this row: processors find what is in their caches faster by themselves.
   let ahead: Int
   let terms: RowTerms<N>
   let least: N
@@ -127,10 +123,9 @@ extension nk_job {
     _: E.Type, _: P.Type, _ x: UnsafeRawPointer, _ y: UnsafeMutableRawPointer, xStep: Int, yStep: Int, _ rows: Int,
     _ count: Int, _ start: Int, _ terms: RowTerms<E.Natural>
   ) {
-    let isFetched = streams != 0 || count &* E.size <= longRowBytes
     let rows = Rows<E, P>(
       x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count,
-      ahead: ahead != 0 ? Int(ahead) : isFetched ? rows &* xStep : 0, terms: terms,
+      ahead: ahead != 0 ? Int(ahead) : streams != 0 ? rows &* xStep : 0, terms: terms,
       least: least(E.Natural.self), streams: streams != 0)
     if E.self == P.self {
       useParameters(from: start, for: rows.mixed)

@@ -6,7 +6,7 @@ import NormKitFloor
 
 /// Sets that are taken together.
 private let mostSmallSets = 8
-/// Their bytes, of x and dy, at most, if a set is one run, and if they come from memory: reading and writing then take
+/// Their bytes, of x and dy, about, if a set is one run, and if they come from memory: reading and writing then take
 /// turns more often.
 private let mostBytes = 16 * 1024, mostBytesOfMemory = 8 * 1024
 
@@ -19,7 +19,9 @@ extension nk_job {
   func smallSetsTogether<E: Element, D: Derivative>(_: E.Type, _: D.Type) -> Int {
     guard D.isFrequent && Int(parameter_form) == NK_ONE_PER_SET && Int(run) <= gradientChunkLength else { return 1 }
     if reduced.extent > 1 { return Int(run) &* E.size <= shortRunBytes ? mostSmallSets : 1 }
-    return max(1, min(mostSmallSets, (streams != 0 ? mostBytesOfMemory : mostBytes) / (2 &* Int(run) &* E.size)))
+    let sets = min(mostSmallSets, (streams != 0 ? mostBytesOfMemory : mostBytes) / (2 &* Int(run) &* E.size))
+    // Four are finished side by side, and three would take longer one by one.
+    return sets < 3 ? max(1, sets) : (sets &+ 1) & ~3
   }
 
   /// dx from set `first` on, if it is joined to whole lines.

@@ -69,9 +69,9 @@ struct BlockRun {
     job.gamma = gamma.map { $0 + parameter * parameterSize }
     job.beta = beta.map { $0 + parameter * parameterSize }
     if blocks.pointee.streams && !blocks.pointee.hasAfter {
-      job.chooseStreams(bytes: plan.pointee.elements &* plan.pointee.types.dataSize, elementSize: size(d.output_dtype))
+      job.passCaches(size(d.output_dtype))
       // What was formed just now is in cache.
-      if blocks.pointee.gathers || blocks.pointee.formsSum { job.is_large = 0 }
+      job.is_large = blocks.pointee.gathers || blocks.pointee.formsSum ? 0 : 1
     }
     if blocks.pointee.fetchesAhead && !isLast {
       // Where a sum is stored, x was brought near with that.

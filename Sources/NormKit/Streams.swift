@@ -13,17 +13,28 @@ private let joinedBytes = 256...2048
 /// Columns: rows that are worth passing several at a time.
 private let manyRows: Int64 = 128
 
+/// Bytes of so many tensors up to which what is written is better kept in cache.
+func mostCachedBytes(tensors: Int) -> Int {
+  let half = Int(nk_streaming_bytes())
+  return tensors == 2 ? half / 8 * 9 : half
+}
+
 extension nk_job {
   /// Chooses how y (backward dx) is written. `bytes`: its size. Stores past the caches save reading what is
-  /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache. Several
-  /// threads share the way to memory, but each has its own to the caches: they use it for half as much again. How a
-  /// plan that does more is cut into blocks does not depend on them.
-  mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32 = 1) {
+  /// overwritten; they pay where the tensors are so large that the next reader would hardly find them in cache, which
+  /// comes a little later for two than for the three of a backward pass. Several threads share the way to memory, but
+  /// each has its own to the caches: they use it for half as much again. How a plan that does more is cut into blocks
+  /// does not depend on them.
+  mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32) {
+    let tensors = gradient != Int32(NK_FORWARD) ? 3 : 2, most = mostCachedBytes(tensors: tensors)
+    is_large = bytes >= (threads == 1 ? most : most / 2 * 3) / tensors ? 1 : 0
+    if is_large != 0 { passCaches(elementSize) }
+  }
+
+  /// Writes past the caches if that can be done.
+  mutating func passCaches(_ elementSize: Int) {
     let isBackward = gradient != Int32(NK_FORWARD)
-    let tensors = isBackward ? 3 : 2
-    let most = Int(nk_streaming_bytes()), least = threads == 1 ? most : most / 2 * 3
-    is_large = bytes >= least / tensors ? 1 : 0
-    guard let target = isBackward ? dx : y, is_large != 0 else { return }
+    guard let target = isBackward ? dx : y else { return }
     // In place, what is overwritten has just been read.
     let isInPlace = x == UnsafeRawPointer(target) || isBackward && dy == UnsafeRawPointer(target)
     guard !isInPlace && Int(bitPattern: target) % elementSize == 0 else { return }

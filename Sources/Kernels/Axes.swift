@@ -26,6 +26,14 @@ extension nk_job {
     return reduced.axis.0.offset(index)
   }
 
+  /// How many outer reduced steps from `index` on are one as far from the next as any other, at least.
+  @inline(__always)
+  func evenSteps(from index: Int) -> Int {
+    if reduced.count <= 1 { return Int(reduced.extent) &- index }
+    let inner = Int(reduced.innermost.extent)
+    return inner &- index % inner
+  }
+
   /// Where the elements of set `s` begin.
   @inline(__always)
   func setOffset(_ s: Int) -> Offset {
@@ -39,6 +47,9 @@ extension nk_job {
 }
 
 extension nk_axes {
+  /// The last of several axes, whose index changes fastest.
+  fileprivate var innermost: nk_axis { count > 3 ? axis.3 : count > 2 ? axis.2 : axis.1 }
+
   @inline(__always)
   fileprivate func decode(_ index: Int) -> Offset {
     var rest = index

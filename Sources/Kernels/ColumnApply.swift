@@ -5,11 +5,11 @@ import NormKitFloor
 /// Rows whose parameters are gathered at once.
 private let chunkRows = 32
 
-/// Bytes of what several rows are passed as: four lines, because more were slower.
-private let joinedBytes = 256
+/// Bytes of what several rows are passed as: four lines, because more were slower, or the width of a tile.
+private let joinedBytes = 256, joinedBytesOfPairs = 128
 
-/// Rows of a tile. Those of more would push each other out of the first-level cache, if they are long.
-private let tileRows = 8
+/// Rows of a tile: if they are longer than it is wide, more would push each other out of the first-level cache.
+private let tileRows = 8, narrowTileRows = 32
 
 extension nk_job {
   /// How many of `count` rows are passed as one. Rows of few lanes that follow each other without a gap are, as far as
@@ -22,7 +22,8 @@ extension nk_job {
     let whole = max(1, max(16, 64 / E.size) >> width.trailingZeroBitCount)
     // Few rows are not worth it, but what goes past the caches has to begin where lines do.
     let room = Int(NK_BLOCK_LANES) / width
-    let most = min(max(joinedBytes / E.size / width, whole), streams != 0 ? room : min(room, count / 4))
+    let bytes = E.Mixed.prefersPairs ? joinedBytesOfPairs : joinedBytes
+    let most = min(max(bytes / E.size / width, whole), streams != 0 ? room : min(room, count / 4))
     return max(1, most < whole ? most : most / whole &* whole)
   }
 
@@ -98,17 +99,21 @@ private struct Rows<E: Element> {
   @inline(__always)
   func index(_ f: Int) -> Int { first &+ f &* together }
 
+  /// How many rows from `f` on are evenly spaced. Several are passed as one only if all are.
+  @inline(__always)
+  func evenRows(from f: Int) -> Int { together > 1 ? Int.max : job.evenSteps(from: index(f)) }
+
   /// Rows `begin ..< end`, whose parameters are those in the scratch memory if rows have their own.
   @inline(__always)
   func apply<F: RowForm>(_ begin: Int, _ end: Int, anyWide: Bool, as: F.Type) {
     if anyWide { return applyWide(begin, end, byRow: F.self == WithParameters.self) }
-    applyInPairs(begin, end, as: F.self)
+    applyRows(begin, end, as: F.self)
   }
 
   /// Two rows at a time, which share the coefficients that are loaded for them, more in tiles. Stores past the caches,
   /// and what comes from memory, suffer from more at once.
   @inline(never)
-  private func applyInPairs<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
+  private func applyRows<F: RowForm>(_ begin: Int, _ end: Int, as: F.Type) {
     let bytes = width &* E.size, streams = job.streams != 0
     let fetched = job.is_large != 0 ? rowsAhead(bytes: bytes) : 0
     // What is stored as usual while it comes from memory is best passed in the order of memory.
@@ -118,11 +123,12 @@ private struct Rows<E: Element> {
     let mayJoin = job.reduced.count > 1 || (Int(bitPattern: y) | step) & 63 != 0
     let joints = NK_FOUR_VECTORS != 0 && streams && mayJoin
     let notice = Notice(ahead: inOrder ? 0 : fetched, bytes: bytes, joints: joints)
-    let most = !inPairs ? 1 : E.prefersPairs && !streams && job.reduced.count <= 1 ? tileRows : 2
+    let isTiled = E.prefersPairs && job.is_large == 0
+    let most = !inPairs ? 1 : !isTiled ? 2 : bytes <= joinedBytesOfPairs ? narrowTileRows : tileRows
     var f = begin
     while f < end {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin), head = row0.head
-      var count = min(most, end &- f)
+      var count = min(most, end &- f, evenRows(from: f))
       if !E.prefersPairs && count == 2 && row1.head != head { count = 1 }
       if notice.isNeeded { job.bringNear(notice, x, y, elementSize: E.size, from: index(f), count, by: together) }
       if E.prefersPairs {
@@ -235,7 +241,7 @@ private struct Row<E: Element, F: RowForm> {
   /// Applies it to lanes `first ..< width`.
   @inline(__always)
   func apply(_ scratch: ColumnScratch, from first: Int, _ width: Int) {
-    forVectors(from: first, head: first == 0 ? head : 0, width) { j, count in
+    forVectors(from: first, head: head, width) { j, count in
       store(j, count, apply(LaneCoefficients(scratch.coefficients(N.self), j), j, count))
     }
   }

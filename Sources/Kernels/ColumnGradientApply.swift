@@ -2,8 +2,9 @@
 
 import NormKitFloor
 
-/// Lanes of rows of which many are passed at once, because they are read in the order of memory all the same.
-private let narrowLanes = 64
+/// Rows that are passed at once if they have `narrowLanes` lanes at most, and are read in the order of memory all the
+/// same.
+private let narrowRows = 32
 
 /// What the gradients of sixteen lanes are made of.
 private struct ColumnLanes<A: Arithmetic> {
@@ -43,13 +44,11 @@ private struct Rows<E: Element, D: Derivative> {
   let scratch: ColumnGradientScratch
   let streams: Bool
 
-  /// How many rows of `width` lanes share the coefficients that are loaded for them. What comes from memory, and stores
-  /// past the caches, suffer from more. Any two rows are evenly spaced.
+  /// How many rows share the coefficients that are loaded for them.
   @inline(__always)
-  static func most(_ width: Int, streams: Bool, isEven: Bool) -> Int {
+  static func most(areNarrow: Bool) -> Int {
     if !D.isFrequent || NK_FOUR_VECTORS == 0 { return 1 }
-    if streams || !isEven || !hasWideRegisters { return 2 }
-    return width <= narrowLanes ? 32 : 2
+    return hasWideRegisters && areNarrow ? narrowRows : 2
   }
 
   /// Whether whole pairs are taken together: where there are registers for the coefficients of two.
@@ -59,7 +58,7 @@ private struct Rows<E: Element, D: Derivative> {
   @inline(__always)
   func apply(_ width: Int, head: Int) {
     var j = 0
-    if Self.havePairs && (E.prefersPairs || !streams) {
+    if Self.havePairs && head == 0 {
       while count == 2 && j &+ 32 <= width {
         applyPairOfTwo(j)
         j &+= 32
@@ -191,7 +190,6 @@ extension nk_job {
     _: E.Type, _: D.Type, _ block: GradientStart, _ outer: Int, _ width: Int, _ begin: Int, _ end: Int,
     _ scratch: ColumnGradientScratch, _ sums: ParameterSums<E.Natural>?
   ) {
-    typealias N = E.Natural
     typealias M = E.Mixed
     if D.isFrequent && Int(parameter_form) == NK_ROWS {
       return applyWeightedRows(E.self, block, outer, width, begin, end, scratch, sums)
@@ -199,13 +197,14 @@ extension nk_job {
     guard let blockGradient = block.dx else { return }
     scratch.arrange(M.self, width)
     let streams = self.streams != 0, bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
-    let most = Rows<M, D>.most(width, streams: streams, isEven: reduced.count <= 1)
+    let most = Rows<M, D>.most(areNarrow: blocks == 1 && width <= narrowLanes)
     var f = begin
     while f < end {
       let first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
       let dx = blockGradient + first.dx &* E.size, step = (second.dx &- first.dx) &* E.size
       let hasHead = streams && !M.prefersPairs, head = hasHead ? E.elementsBeforeLine(dx) : 0
-      let count = hasHead && E.elementsBeforeLine(dx + step) != head ? 1 : min(most, end &- f)
+      let areAlike = !hasHead || E.elementsBeforeLine(dx + step) == head
+      let count = areAlike ? min(most, end &- f, evenSteps(from: f)) : 1
       if ahead > 0 { bringRowsNear(block.x, block.dy, elementSize: E.size, from: f &+ ahead, count, bytes: bytes) }
       Rows<M, D>(
         x: block.x + first.x &* E.size, dy: block.dy + first.y &* E.size, dx: dx,

@@ -37,7 +37,8 @@ struct ColumnGradientScratch {
     Sums(h: array(10, A.self), hz: array(11, A.self), beside: array(12, A.self))
   }
 
-  /// What dy is multiplied by in each row of the chunk at hand, where rows have parameters of their own.
+  /// What dy is multiplied by in each row of the chunk at hand: 1, if rows have no parameters of their own. Sets are
+  /// finished by now: where `forward` remembers that, there is room.
   @inline(__always) var weights: UnsafeMutablePointer<Double> { array(17, Double.self) }
 
   /// The gradient of each set, once the sums of pieces are not needed any more.

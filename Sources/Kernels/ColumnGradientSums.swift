@@ -6,9 +6,9 @@ import NormKitFloor
 /// Rows that are summed in the type of computation before the sums are joined in Double.
 private let chunkRows = 32
 
-/// Lanes of which all rows of a chunk are passed at once: what a processor has registers for. Of wider blocks, four rows
-/// are, because memory is best read in its order.
-private let narrowLanes = 64
+/// Lanes of which all rows of a chunk are passed at once, if rows have no more: what a processor has registers for. Of
+/// wider rows, four are, because memory is best read in its order.
+let narrowLanes = 64
 
 /// Sixteen lanes from `j` on: what standardizes them, and their sums over the rows of a chunk so far.
 private struct ColumnLanes<E: Element, D: Derivative, F: RowForm> {
@@ -71,9 +71,9 @@ private struct Rows<E: Element, D: Derivative, F: RowForm> {
       addFour(j)
       j &+= 16
     }
-    while Self.areKept && j &+ 64 <= width && width <= narrowLanes {
-      addAll(j)
-      j &+= 64
+    if Self.areKept && j == 0 && width == narrowLanes {
+      addAll()
+      j = narrowLanes
     }
     forVectors(from: j, width) { j, length in
       var lanes = ColumnLanes<E, D, F>(scratch, j)
@@ -100,14 +100,14 @@ private struct Rows<E: Element, D: Derivative, F: RowForm> {
     lanes.keep()
   }
 
-  /// Adds sixty-four lanes from `j` on of all rows.
+  /// Adds sixty-four lanes, which are all that there are.
   @inline(__always)
-  private func addAll(_ j: Int) {
-    var lanes0 = ColumnLanes<E, D, F>(scratch, j), lanes1 = ColumnLanes<E, D, F>(scratch, j &+ 16)
-    var lanes2 = ColumnLanes<E, D, F>(scratch, j &+ 32), lanes3 = ColumnLanes<E, D, F>(scratch, j &+ 48)
-    var x = x + j &* E.size, dy = dy + j &* E.size
-    for k in 0..<count {
-      let weight = weight(k)
+  private func addAll() {
+    var lanes0 = ColumnLanes<E, D, F>(scratch, 0), lanes1 = ColumnLanes<E, D, F>(scratch, 16)
+    var lanes2 = ColumnLanes<E, D, F>(scratch, 32), lanes3 = ColumnLanes<E, D, F>(scratch, 48)
+    var x = x, dy = dy
+    let weight = weight(0)
+    for _ in 0..<count {
       lanes0.add(E.load(x, 0, as: N.self), E.load(dy, 0, as: N.self), weight)
       lanes1.add(E.load(x, 16, as: N.self), E.load(dy, 16, as: N.self), weight)
       lanes2.add(E.load(x, 32, as: N.self), E.load(dy, 32, as: N.self), weight)
@@ -159,9 +159,8 @@ extension nk_job {
   ) {
     typealias N = E.Natural
     let bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
-    // Any two rows are evenly spaced.
-    let areAlike = D.isFrequent && NK_FOUR_VECTORS != 0
-    let most = !areAlike ? 1 : reduced.count > 1 ? 2 : hasWideRegisters && width <= narrowLanes ? chunkRows : 4
+    let isNarrow = hasWideRegisters && blocks == 1 && width <= narrowLanes
+    let most = !D.isFrequent || NK_FOUR_VECTORS == 0 ? 1 : isNarrow ? chunkRows : 4
     var f = begin
     while f < end {
       let chunkBegin = f, chunkEnd = min(f &+ chunkRows, end)
@@ -172,7 +171,8 @@ extension nk_job {
         }
       }
       while f < chunkEnd {
-        let count = min(most, chunkEnd &- f), first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
+        let count = min(most, chunkEnd &- f, evenSteps(from: f))
+        let first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
         if ahead > 0 { bringRowsNear(x, dy, elementSize: E.size, from: f &+ ahead, count, bytes: bytes) }
         Rows<E, D, F>(
           x: x + first.x &* E.size, dy: dy + first.y &* E.size, xStep: (second.x &- first.x) &* E.size,

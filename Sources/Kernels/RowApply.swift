@@ -125,7 +125,7 @@ extension nk_job {
   ) {
     let rows = Rows<E, P>(
       x: x, y: y, xStep: xStep, yStep: yStep, rows: rows, count: count,
-      ahead: ahead != 0 ? Int(ahead) : streams != 0 ? rows &* xStep : 0, terms: terms,
+      ahead: ahead != 0 ? Int(ahead) : is_large != 0 ? rows &* xStep : 0, terms: terms,
       least: least(E.Natural.self), streams: streams != 0)
     if E.self == P.self {
       useParameters(from: start, for: rows.mixed)

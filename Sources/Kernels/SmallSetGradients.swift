@@ -20,7 +20,7 @@ extension nk_job {
     guard D.isFrequent && Int(parameter_form) == NK_ONE_PER_SET && Int(run) <= gradientChunkLength else { return 1 }
     if reduced.extent > 1 { return Int(run) &* E.size <= shortRunBytes ? mostSmallSets : 1 }
     let sets = min(mostSmallSets, (streams != 0 ? mostBytesOfMemory : mostBytes) / (2 &* Int(run) &* E.size))
-    // Four are finished side by side, and three would take longer one by one.
+    // Four are finished side by side, so that there are as many of fours as are nearest; three would take longer.
     return sets < 3 ? max(1, sets) : (sets &+ 1) & ~3
   }
 

@@ -56,7 +56,8 @@ struct Blocks {
     small.dtype = gathers ? d.natural : d.dtype
     activation = small.ownActivationAfter
     hasAfter = d.isChangedAfter || activation != Int32(NORMKIT_IDENTITY) || d.output_dtype != small.dtype
-    streams = runs.elements * size(d.dtype) >= mostCachedBytes(tensors: d.isSum ? 3 : 2) / 2
+    let areTwo = !d.has(NORMKIT_ADD_RESIDUAL) && !d.has(NORMKIT_ADD_RESIDUAL_AFTER) && !formsSum
+    streams = runs.elements * size(d.dtype) >= streamingBytes(areTwo: areTwo) / 2
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
 
     cut = d.cut(runs)

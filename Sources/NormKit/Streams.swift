@@ -13,10 +13,10 @@ private let joinedBytes = 256...2048
 /// Columns: rows that are worth passing several at a time.
 private let manyRows: Int64 = 128
 
-/// Bytes of so many tensors up to which what is written is better kept in cache.
-func mostCachedBytes(tensors: Int) -> Int {
+/// Bytes of all tensors, of which there are two or more, from which on what is written is better not kept in cache.
+func streamingBytes(areTwo: Bool) -> Int {
   let half = Int(nk_streaming_bytes())
-  return tensors == 2 ? half / 8 * 9 : half
+  return areTwo ? half / 8 * 9 : half
 }
 
 extension nk_job {
@@ -26,7 +26,7 @@ extension nk_job {
   /// each has its own to the caches: they use it for half as much again. How a plan that does more is cut into blocks
   /// does not depend on them.
   mutating func chooseStreams(bytes: Int, elementSize: Int, threads: Int32) {
-    let tensors = gradient != Int32(NK_FORWARD) ? 3 : 2, most = mostCachedBytes(tensors: tensors)
+    let tensors = gradient != Int32(NK_FORWARD) ? 3 : 2, most = streamingBytes(areTwo: tensors == 2)
     is_large = bytes >= (threads == 1 ? most : most / 2 * 3) / tensors ? 1 : 0
     if is_large != 0 { passCaches(elementSize) }
   }

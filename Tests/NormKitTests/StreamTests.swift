@@ -33,7 +33,7 @@ import Testing
       job.parameter_form = Int32(gradientForm)
       job.dx = y
     }
-    job.chooseStreams(bytes: bytes, elementSize: dtype == NORMKIT_F32 ? 4 : 2)
+    job.chooseStreams(bytes: bytes, elementSize: dtype == NORMKIT_F32 ? 4 : 2, threads: 1)
     return Int(job.streams)
   }
 

@@ -36,7 +36,8 @@ def test_no_search_path_of_the_build_machine():
 
 
 def test_size():
-    assert product.LIBRARY.stat().st_size < 2_000_000
+    """At most two mebibytes."""
+    assert product.LIBRARY.stat().st_size < 2 << 20
 
 
 def test_stack_is_not_executable():

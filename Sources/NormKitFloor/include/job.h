@@ -154,7 +154,7 @@ typedef struct {
                                                    near by rows and runs */
     int64_t ahead;                              /* rows with a parameter for each element: bytes from x to what is
                                                    read next, which is brought near; 0: the rows behind these, if they
-                                                   are short or come from memory */
+                                                   come from memory */
     void *mean, *spread;                        /* statistics outputs, optional */
     nk_moments *moments;                        /* output: merged with those of statistic s, optional */
     nk_sums *set_sums;                          /* output: the sums of statistic s themselves, optional */

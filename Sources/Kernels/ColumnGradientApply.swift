@@ -59,10 +59,7 @@ private struct Rows<E: Element, D: Derivative> {
   func apply(_ width: Int, head: Int) {
     var j = 0
     if Self.havePairs && head == 0 {
-      while count == 2 && j &+ 32 <= width {
-        applyPairOfTwo(j)
-        j &+= 32
-      }
+      if count == 2 { j = applyPairsOfTwo(width) }
       while j &+ 64 <= width {
         applyPairs(j, isTwo: true)
         j &+= 64
@@ -97,19 +94,32 @@ private struct Rows<E: Element, D: Derivative> {
     E.store(dx + k &* dxStep, j, upTo: length, result, streams: streams)
   }
 
-  /// The same of a pair of lanes from `j` on, if there are two rows.
+  /// The same of whole pairs of lanes, if there are two rows. Each is read before the one before it is written: see
+  /// `Change`. Returns where they end.
   @inline(__always)
-  private func applyPairOfTwo(_ j: Int) {
-    let pair = LanePair<N>(scratch, j)
-    let x = x + j &* E.size, dy = dy + j &* E.size, dx = dx + j &* E.size
-    let value0 = E.loadPair(x), gradient0 = E.loadPair(dy)
-    let value1 = E.loadPair(x + xStep), gradient1 = E.loadPair(dy + dyStep)
-    let result0 = pair.gradient(value0, gradient0, as: D.self), result1 = pair.gradient(value1, gradient1, as: D.self)
-    E.storePair(dx, 0, result0, streams: streams)
-    E.storePair(dx + dxStep, 0, result1, streams: streams)
+  private func applyPairsOfTwo(_ width: Int) -> Int {
+    let last = width & ~31 &- 32
+    if last < 0 { return 0 }
+    var j = 0, (x0, dy0) = loadPairs(0, 0), (x1, dy1) = loadPairs(1, 0)
+    while true {
+      let pair = LanePair<N>(scratch, j), next = min(j &+ 32, last)
+      let next0 = loadPairs(0, next), next1 = loadPairs(1, next)
+      E.storePair(dx, j, pair.gradient(x0, dy0, as: D.self), streams: streams)
+      E.storePair(dx + dxStep, j, pair.gradient(x1, dy1, as: D.self), streams: streams)
+      if j == last { return j &+ 32 }
+      (x0, dy0) = next0
+      (x1, dy1) = next1
+      j = next
+    }
   }
 
-  /// The same of two pairs of lanes from `j` on, or of one.
+  /// A pair of lanes from `j` on of row `k`.
+  @inline(__always)
+  private func loadPairs(_ k: Int, _ j: Int) -> (x: Pair<N>, dy: Pair<N>) {
+    (E.loadPair(x + (k &* xStep &+ j &* E.size)), E.loadPair(dy + (k &* dyStep &+ j &* E.size)))
+  }
+
+  /// dx of two pairs of lanes from `j` on, or of one.
   @inline(__always)
   private func applyPairs(_ j: Int, isTwo: Bool) {
     let pair0 = LanePair<N>(scratch, j), pair1 = isTwo ? LanePair<N>(scratch, j &+ 32) : pair0

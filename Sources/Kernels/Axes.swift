@@ -26,7 +26,10 @@ extension nk_job {
     return reduced.axis.0.offset(index)
   }
 
-  /// How many outer reduced steps from `index` on are one as far from the next as any other, at least.
+  /// How far one outer reduced step is from the next, but for where an outer axis goes on.
+  @inline(__always) var reducedStep: Offset { reduced.innermost.offset(1) }
+
+  /// How many outer reduced steps from `index` on are that far from each other, at least.
   @inline(__always)
   func evenSteps(from index: Int) -> Int {
     if reduced.count <= 1 { return Int(reduced.extent) &- index }
@@ -47,8 +50,9 @@ extension nk_job {
 }
 
 extension nk_axes {
-  /// The last of several axes, whose index changes fastest.
-  fileprivate var innermost: nk_axis { count > 3 ? axis.3 : count > 2 ? axis.2 : axis.1 }
+  /// The last axis, whose index changes fastest.
+  @inline(__always)
+  fileprivate var innermost: nk_axis { count > 3 ? axis.3 : count > 2 ? axis.2 : count > 1 ? axis.1 : axis.0 }
 
   @inline(__always)
   fileprivate func decode(_ index: Int) -> Offset {

@@ -99,10 +99,6 @@ private struct Rows<E: Element> {
   @inline(__always)
   func index(_ f: Int) -> Int { first &+ f &* together }
 
-  /// How many rows from `f` on are evenly spaced. Several are passed as one only if all are.
-  @inline(__always)
-  func evenRows(from f: Int) -> Int { together > 1 ? Int.max : job.evenSteps(from: index(f)) }
-
   /// Rows `begin ..< end`, whose parameters are those in the scratch memory if rows have their own.
   @inline(__always)
   func apply<F: RowForm>(_ begin: Int, _ end: Int, anyWide: Bool, as: F.Type) {
@@ -128,11 +124,11 @@ private struct Rows<E: Element> {
     var f = begin
     while f < end {
       let row0 = Row<E, F>(self, f, begin), row1 = Row<E, F>(self, f &+ 1, begin), head = row0.head
-      var count = min(most, end &- f, evenRows(from: f))
+      var count = min(most, end &- f, job.evenSteps(from: index(f)))
       if !E.prefersPairs && count == 2 && row1.head != head { count = 1 }
       if notice.isNeeded { job.bringNear(notice, x, y, elementSize: E.size, from: index(f), count, by: together) }
       if E.prefersPairs {
-        let whole = applyTiles(row0, row1, f &- begin, count)
+        let whole = applyTiles(row0, f &- begin, count)
         if whole < width {
           for k in f..<f &+ count { Row<E, F>(self, k, begin).apply(scratch, from: whole, width) }
         }
@@ -151,13 +147,14 @@ private struct Rows<E: Element> {
     }
   }
 
-  /// Whole pairs of lanes of `count` evenly spaced rows, of which the first two are given. Returns where they end. `k`:
-  /// how many rows are between the first and that whose parameters are the first in the scratch memory.
+  /// Whole pairs of lanes of `count` evenly spaced rows from `row` on. Returns where they end. `k`: how many rows are
+  /// between that and the one whose parameters are the first in the scratch memory.
   @inline(__always)
-  private func applyTiles<F: RowForm>(_ row0: Row<E, F>, _ row1: Row<E, F>, _ k: Int, _ count: Int) -> Int {
+  private func applyTiles<F: RowForm>(_ row: Row<E, F>, _ k: Int, _ count: Int) -> Int {
+    let step = job.reducedStep, rowBytes = together &* E.size
     let tile = Tile<E, F>(
-      x: row0.x, y: row0.y, xStep: row1.x - row0.x, yStep: row1.y - row0.y, k: k, count: count, scratch: scratch,
-      streams: row0.streams)
+      x: row.x, y: row.y, xStep: step.x &* rowBytes, yStep: step.y &* rowBytes, k: k, count: count, scratch: scratch,
+      streams: row.streams)
     let end = width & ~31
     var j = 0
     while j &+ 64 <= end {

@@ -208,18 +208,17 @@ extension nk_job {
     scratch.arrange(M.self, width)
     let streams = self.streams != 0, bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
     let most = Rows<M, D>.most(areNarrow: blocks == 1 && width <= narrowLanes)
+    let step = reducedStep
     var f = begin
     while f < end {
-      let first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
-      let dx = blockGradient + first.dx &* E.size, step = (second.dx &- first.dx) &* E.size
+      let offset = reducedOffset(f), dx = blockGradient + offset.dx &* E.size
       let hasHead = streams && !M.prefersPairs, head = hasHead ? E.elementsBeforeLine(dx) : 0
-      let areAlike = !hasHead || E.elementsBeforeLine(dx + step) == head
+      let areAlike = !hasHead || E.elementsBeforeLine(dx + step.dx &* E.size) == head
       let count = areAlike ? min(most, end &- f, evenSteps(from: f)) : 1
       if ahead > 0 { bringRowsNear(block.x, block.dy, elementSize: E.size, from: f &+ ahead, count, bytes: bytes) }
       Rows<M, D>(
-        x: block.x + first.x &* E.size, dy: block.dy + first.y &* E.size, dx: dx,
-        xStep: (second.x &- first.x) &* E.size, dyStep: (second.y &- first.y) &* E.size, dxStep: step, count: count,
-        scratch: scratch, streams: streams
+        x: block.x + offset.x &* E.size, dy: block.dy + offset.y &* E.size, dx: dx, xStep: step.x &* E.size,
+        dyStep: step.y &* E.size, dxStep: step.dx &* E.size, count: count, scratch: scratch, streams: streams
       ).apply(width, head: head)
       f &+= count
     }

@@ -160,7 +160,7 @@ extension nk_job {
     typealias N = E.Natural
     let bytes = width &* E.size, ahead = is_large != 0 ? rowsAhead(bytes: bytes) : 0
     let isNarrow = hasWideRegisters && blocks == 1 && width <= narrowLanes
-    let most = !D.isFrequent || NK_FOUR_VECTORS == 0 ? 1 : isNarrow ? chunkRows : 4
+    let most = !D.isFrequent || NK_FOUR_VECTORS == 0 ? 1 : isNarrow ? chunkRows : 4, step = reducedStep
     var f = begin
     while f < end {
       let chunkBegin = f, chunkEnd = min(f &+ chunkRows, end)
@@ -172,11 +172,11 @@ extension nk_job {
       }
       while f < chunkEnd {
         let count = min(most, chunkEnd &- f, evenSteps(from: f))
-        let first = reducedOffset(f), second = reducedOffset(min(f &+ 1, end &- 1))
+        let offset = reducedOffset(f)
         if ahead > 0 { bringRowsNear(x, dy, elementSize: E.size, from: f &+ ahead, count, bytes: bytes) }
         Rows<E, D, F>(
-          x: x + first.x &* E.size, dy: dy + first.y &* E.size, xStep: (second.x &- first.x) &* E.size,
-          dyStep: (second.y &- first.y) &* E.size, k: f &- chunkBegin, count: count, scratch: scratch
+          x: x + offset.x &* E.size, dy: dy + offset.y &* E.size, xStep: step.x &* E.size, dyStep: step.y &* E.size,
+          k: f &- chunkBegin, count: count, scratch: scratch
         ).add(width)
         f &+= count
       }

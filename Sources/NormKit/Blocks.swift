@@ -56,6 +56,7 @@ struct Blocks {
     small.dtype = gathers ? d.natural : d.dtype
     activation = small.ownActivationAfter
     hasAfter = d.isChangedAfter || activation != Int32(NORMKIT_IDENTITY) || d.output_dtype != small.dtype
+    // Each of more tensors may be as large as if there were two: whoever runs a plan again finds some in cache.
     let areTwo = !d.has(NORMKIT_ADD_RESIDUAL) && !d.has(NORMKIT_ADD_RESIDUAL_AFTER) && !formsSum
     streams = runs.elements * size(d.dtype) >= streamingBytes(areTwo: areTwo) / 2
     usesWorkspace = d.output_dtype != d.natural || d.has(NORMKIT_ADD_RESIDUAL_AFTER) || streams
